@@ -150,8 +150,7 @@ class Mistral:
         return (step[0] for step in steps) if single else steps
 
     def _steps(self, prompts, caches, max_new_tokens, options, seeds, progress) -> Iterator[list[int | None]]:
-        alive = list(range(len(prompts)))
-        parts = prompts
+        alive, parts, eos = list(range(len(prompts))), prompts, self.eos_id
         for _ in range(max_new_tokens):
             alive = [i for i in alive if not self.context_full(caches[i].length + len(parts[i]) - 1)]
             if not alive:
@@ -161,7 +160,7 @@ class Mistral:
             step: list[int | None] = [None] * len(prompts)
             for i, scores in zip(alive, logits, strict=True):
                 drawn = sampling.sample(scores, *options, seeds[i], caches[i].length)
-                step[i] = None if drawn == self.eos_id else drawn
+                step[i] = None if drawn == eos else drawn
             alive = [i for i in alive if step[i] is not None]
             parts = {i: np.array([step[i]]) for i in alive}
             if alive:
@@ -207,8 +206,8 @@ class Mistral:
 
     def _batch(self, tokens, cache) -> tuple[list[np.ndarray], list[RollingCache], bool]:
         """Whatever was handed over, as a list of id arrays, a list of caches, and whether it was one sequence."""
-        if isinstance(tokens, np.ndarray):
-            tokens = tokens if tokens.ndim <= 1 else list(tokens)
+        if not isinstance(tokens, Sequence | np.ndarray) or np.ndim(tokens[:1]) == 0:
+            raise BadInput(f"tokens: expected a list of ids or a list of such lists, found {type(tokens).__name__}")
         single = len(tokens) == 0 or np.ndim(tokens[0]) == 0
         sequences = [self._ids(t) for t in ([tokens] if single else tokens)]
         caches = [cache] if single else list(cache) if cache is not None else [None] * len(sequences)

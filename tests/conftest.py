@@ -1,0 +1,18 @@
+"""What several tests share."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import their own helpers
+
+STORIES = Path(__file__).parents[2] / "shared" / "data" / "stories260K"
+
+
+@pytest.fixture(scope="session")
+def stories260k() -> Path:
+    """A real trained model in both layouts; not part of the project."""
+    if not STORIES.is_dir():
+        pytest.skip("stories260K is not here (expected in shared/data beside the project)")
+    return STORIES
