@@ -59,10 +59,11 @@ class Mistral:
         from dataclasses import replace
 
         from minimistral.checkpoint import load_weights, open_checkpoint
-        from minimistral.embedded import STORYTELLER
 
+        if path is None:
+            from minimistral.embedded import STORYTELLER as path  # noqa: N811
         numbers = by_name(arithmetic)
-        checkpoint = open_checkpoint(STORYTELLER if path is None else path)
+        checkpoint = open_checkpoint(path)
         config = checkpoint.config if window == "config" else replace(checkpoint.config, window=_window(window))
         model = cls(config, load_weights(checkpoint, numbers, memory), numbers)
         model.notes = list(checkpoint.notes)

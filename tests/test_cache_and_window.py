@@ -13,7 +13,7 @@ from minimistral.receptive_field import measured_influence, reachable
 from minimistral.rolling_cache import RollingCache, slot_of, slot_positions
 from minimistral.window import reach, window_mask
 
-SIZES = dict(dim=24, n_layers=3, head_dim=10, hidden_dim=40, n_heads=6, n_kv_heads=2, vocab_size=61)
+SIZES = {"dim": 24, "n_layers": 3, "head_dim": 10, "hidden_dim": 40, "n_heads": 6, "n_kv_heads": 2, "vocab_size": 61}
 TOKENS = np.random.default_rng(3).integers(0, 61, 31)
 
 

@@ -7,7 +7,7 @@ from minimistral.config import Config
 from minimistral.errors import BadInput
 from minimistral.mistral import Mistral
 
-SIZES = dict(dim=24, n_layers=2, head_dim=10, hidden_dim=40, n_heads=6, n_kv_heads=2, vocab_size=61)
+SIZES = {"dim": 24, "n_layers": 2, "head_dim": 10, "hidden_dim": 40, "n_heads": 6, "n_kv_heads": 2, "vocab_size": 61}
 PROMPT = [5, 9, 60, 3, 3, 17, 8, 40, 22]
 
 

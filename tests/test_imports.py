@@ -49,7 +49,19 @@ def test_there_are_no_circles():
 def test_the_pieces_know_nothing_of_files_tokens_or_the_terminal():
     upstairs = ("minimistral.checkpoint", "minimistral.tokenizer", "minimistral.cli", "minimistral.mistral",
                 "minimistral.trace", "minimistral.embedded", "minimistral.stories")  # fmt: skip
-    pieces = ("config errors rms_norm rope window attention rolling_cache swiglu sampling weights transformer").split()
+    pieces = [
+        "config",
+        "errors",
+        "rms_norm",
+        "rope",
+        "window",
+        "attention",
+        "rolling_cache",
+        "swiglu",
+        "sampling",
+        "weights",
+        "transformer",
+    ]
     rooms = [f"minimistral.{p}" for p in pieces] + [n for n in FILES if n.startswith("minimistral.arithmetic")]
     for name in rooms:
         assert not [i for i in imports(FILES[name], everywhere=True) if i.startswith(upstairs)], name
@@ -68,7 +80,7 @@ def test_only_the_command_line_knows_the_terminal():
 
 
 def test_import_is_light():
-    heavy = "numba torch transformers matplotlib sentencepiece typer rich IPython".split()
+    heavy = ["numba", "torch", "transformers", "matplotlib", "sentencepiece", "typer", "rich", "IPython"]
     code = f"import sys, minimistral; minimistral.Mistral; print([m for m in {heavy} if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
     assert run.stdout.strip() == "[]", run.stdout + run.stderr
