@@ -153,7 +153,7 @@ class Mistral:
     def _steps(self, prompts, caches, max_new_tokens, options, seeds, progress) -> Iterator[list[int | None]]:
         alive, parts, eos = list(range(len(prompts))), prompts, self.eos_id
         for _ in range(max_new_tokens):
-            alive = [i for i in alive if not self.context_full(caches[i].length + len(parts[i]) - 1)]
+            alive = [i for i in alive if not self.context_full(caches[i].length + len(parts[i]))]
             if not alive:
                 return
             logits = self.next_logits([parts[i] for i in alive], [caches[i] for i in alive], progress=progress)

@@ -156,6 +156,10 @@ def _exchange(header: dict, rng: random.Random) -> None:
     header[a], header[b] = header[b], header[a]
 
 
+def _wider(fields: dict) -> None:
+    fields |= {"dtype": "F8_E4M3", "shape": [*fields["shape"][:-1], fields["shape"][-1] * 4]}
+
+
 HEADER_CHANGES = {
     "drop": _drop,
     "rename": _rename,
@@ -165,6 +169,8 @@ HEADER_CHANGES = {
     "dtype-int8": _set("dtype", "I8"),
     "dtype-float8": _set("dtype", "F8_E4M3"),
     "dtype-float64": _set("dtype", "F64"),
+    "dtype-int32": _set("dtype", "I32"),
+    "dtype-float8-wider": lambda header, rng: _wider(_first(header, rng)),
     "dtype-unknown": _set("dtype", "F7\n"),
     "dtype-number": _set("dtype", 3),
     "dtype-list": _set("dtype", []),
@@ -196,6 +202,7 @@ NOT_JSON = {
     "null": b"null",
     "deep": b'{"a":' + b"[" * 200_000,
     "twice": b'{"dim": 20, "dim": 20}',
+    "nested": b'{"model_type": "mistral", "weight_map": ' + b"[" * 900 + b"]" * 900 + b"}",
     "digits": b'{"dim": ' + b"9" * 10_000 + b"}",
     "huge": b'{"a": "' + b"x" * 9 * 2**20 + b'"}',
 }
@@ -232,6 +239,7 @@ def _config_damages() -> Iterator[tuple[str, str, Damage]]:
     unsupported = {
         "model_type": "gpt2",
         "hidden_act": "gelu",
+        "hidden_size": json.loads("[" * 900 + "]" * 900),
         "attention_bias": True,
         "num_local_experts": 8,
         "quantization_config": {"quant_method": "awq"},
@@ -245,7 +253,7 @@ def _config_damages() -> Iterator[tuple[str, str, Damage]]:
         "rope_theta": math.nan,
     }
     for key, value in unsupported.items():
-        yield f"hf/{key}={value!r}", "hf", edit_json("config.json", **{key: value})
+        yield f"hf/{key}={str(value)[:40]}", "hf", edit_json("config.json", **{key: value})
 
 
 def _tensor_damages() -> Iterator[tuple[str, str, Damage]]:
@@ -258,6 +266,11 @@ def _tensor_damages() -> Iterator[tuple[str, str, Damage]]:
         for kind in ("folder", "pipe", "loop", "dangling"):
             yield f"{form}/{file}-is-a-{kind}", form, instead(file, kind)
         yield f"{form}/empty", form, replace(file, b"")
+        yield (
+            f"{form}/git-lfs-pointer",
+            form,
+            replace(file, b"version https://git-lfs.github.com/spec/v1\noid sha256:0"),
+        )
         yield f"{form}/four-bytes", form, replace(file, b"1234")
         yield f"{form}/header-endless", form, replace(file, b"\xff" * 8 + b"{}")
         yield f"{form}/header-empty", form, replace(file, bytes(8) + b"{}")
@@ -305,6 +318,7 @@ def _folder_damages() -> Iterator[tuple[str, str, Damage]]:
         "a\0.safetensors",
     ):
         yield f"hf-shards/index-points-to-{place!r}", "hf-shards", point(place)
+
     def next_shard(folder: Path) -> None:
         places = json.loads((folder / index).read_text())["weight_map"]
         others = sorted(set(places.values()) - {places["model.norm.weight"]})

@@ -17,6 +17,7 @@ from minimistral.arithmetic import by_name
 from minimistral.checkpoint import load_weights, open_checkpoint
 from minimistral.errors import BadInput
 
+ROOT = Path(__file__).parents[1]
 SECONDS, BYTES = 10, 2**30
 DAMAGES = damages()
 BY_COMMAND = random.Random(7).sample(sorted(DAMAGES), 12)
@@ -89,7 +90,7 @@ def test_command_says_one_line_and_exits_2(name, damaged):
     command += ["--tokens", "1 2", "--max-new-tokens", "1"]
     limit = f"import resource, sys, os; resource.setrlimit(resource.RLIMIT_DATA, ({BYTES}, {BYTES}))"
     launch = [sys.executable, "-c", f"{limit}; os.execv(sys.argv[1], sys.argv[1:])", *command]
-    result = subprocess.run(launch, capture_output=True, text=True, timeout=SECONDS, cwd=Path(__file__).parents[1])
+    result = subprocess.run(launch, capture_output=True, text=True, timeout=SECONDS, cwd=ROOT, check=False)
     assert result.returncode == 2, result
     assert result.stdout == ""
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr

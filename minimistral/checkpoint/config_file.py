@@ -7,7 +7,7 @@ cannot compute (experts, biases, quantised weights, other activations, stretched
 from pathlib import Path
 from typing import NamedTuple
 
-from minimistral.checkpoint.files import read_json, shown
+from minimistral.checkpoint.files import as_json, read_json, shown
 from minimistral.config import Config, Window
 from minimistral.errors import BadInput
 
@@ -56,7 +56,8 @@ class _Fields:
         self.notes: list[str] = []
 
     def wrong(self, key: str, expected: str) -> BadInput:
-        return BadInput(f"{self.where}: {key}: {shown(repr(self.found.get(key)), 60)}, expected {expected}")
+        found = as_json(self.found[key]) if key in self.found else "missing"
+        return BadInput(f"{self.where}: {key}: {found}, expected {expected}")
 
     def get(self, key: str) -> object:
         return self.found.get(key)
@@ -210,8 +211,7 @@ def _token_ids(fields: _Fields) -> dict[str, object]:
 
 def _theta(fields: _Fields, value: object, key: str = "rope_theta") -> float | None:
     if value is not None and not (_is_number(value) and 1 <= value <= 1e18):
-        found = shown(repr(value), 60)
-        raise BadInput(f"{fields.where}: {key}: {found}, expected a number from 1 to 1e18")
+        raise BadInput(f"{fields.where}: {key}: {as_json(value)}, expected a number from 1 to 1e18")
     return None if value is None else float(value)
 
 
@@ -236,11 +236,11 @@ def _hf_theta(fields: _Fields) -> float | None:
 
 def _rope_theta(fields: _Fields, place: str, parameters: object) -> float | None:
     if not isinstance(parameters, dict):
-        raise BadInput(f"{fields.where}: {place}: {shown(repr(parameters), 60)}, expected an object")
+        raise BadInput(f"{fields.where}: {place}: {as_json(parameters)}, expected an object")
     for key in ("rope_type", "type"):
         if parameters.get(key) not in (None, "default"):
-            kind = shown(repr(parameters[key]), 60)
-            raise BadInput(f"{fields.where}: {place}.{key}: {kind} is not supported, expected 'default'")
+            kind = as_json(parameters[key])
+            raise BadInput(f'{fields.where}: {place}.{key}: {kind} is not supported, expected "default"')
     if parameters.get("partial_rotary_factor") not in (None, 1):
         raise BadInput(f"{fields.where}: {place}.partial_rotary_factor: not supported, expected 1")
     return _theta(fields, parameters.get("rope_theta"), f"{place}.rope_theta")

@@ -18,9 +18,20 @@ def shown(text: object, limit: int = 120) -> str:
     >>> shown("two\\nlines")
     'two\\\\nlines'
     """
-    text = str(text)
+    try:
+        text = str(text)
+    except RecursionError:
+        text = "something nested too deep"
     text = text if len(text) <= limit else text[: limit - 3] + "..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def as_json(value: object) -> str:
+    """A value from a JSON file as it stands there, for a message."""
+    try:
+        return shown(json.dumps(value, ensure_ascii=False), 60)
+    except (RecursionError, ValueError):
+        return shown(value, 60)
 
 
 def reason(error: OSError) -> str:

@@ -5,18 +5,21 @@ gridded copy) is kept while all that is kept fits the budget, and otherwise made
 in a cycle, so the first copies stay and the later ones are made anew: throwing out the oldest would keep none.
 """
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from minimistral.arithmetic import Arithmetic
 from minimistral.checkpoint.files import shown
 from minimistral.checkpoint.inspect import Checkpoint
+from minimistral.checkpoint.tensor_file import DTYPES
 from minimistral.errors import BadInput, NotFinite
 from minimistral.weights import LAYER_NAMES, Layer
 
-BLOCK = 2**20  # values looked at or prepared at a time, so that what is made on the way stays small
+BLOCK = 2**18  # values looked at or prepared at a time, so that what is made on the way stays small
+SPARE = 64 * 2**20  # bytes of the budget left for what is made on the way
 EXACT_TERMS = 32768  # of a sum in `exact`
 # The unsigned integer of a type's size, and its exponent bits: all set in NaN and infinity alone.
 EXPONENT = {
@@ -31,20 +34,17 @@ class LazyWeights:
 
     def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, memory: int):
         self._checkpoint, self._arithmetic = checkpoint, arithmetic
-        self._pages = _Pages(checkpoint, memory)
-        self._memory = memory
+        self._pages = _Pages(checkpoint, memory - SPARE)
         self._kept: dict[str, np.ndarray] = {}
         self._checked: set[str] = set()
-        self._largest = 0  # bytes of the largest copy yet: room for one that is in use but not kept
+        self._room = memory - SPARE - _largest_copy(checkpoint, arithmetic)  # one copy may be in use but not kept
         self.layers: Sequence[Layer] = _Layers(self, checkpoint.config.n_layers)
 
     @property
     def tok_embeddings(self) -> np.ndarray:
         """(vocab_size, dim), as stored: a view of the file, of which only the rows of the tokens are read."""
         name = "tok_embeddings.weight"
-        if name not in self._checked:
-            self._check(name)
-            self._pages.release(name)
+        self._check(name)
         return self._checkpoint.tensors[name]
 
     @property
@@ -73,27 +73,27 @@ class LazyWeights:
         if name in self._kept:
             return self._kept[name]
         self._check(name)
-        stored = self._checkpoint.tensors[name]
-        ready = self._prepared(name, stored)
+        ready = self._prepared(name)
         if np.may_share_memory(ready, self._pages.view(name)):
-            self._pages.used(name, self.kept_bytes + self._largest)
-            return ready
-        self._pages.release(name)
-        self._largest = max(self._largest, ready.nbytes)
-        if self.kept_bytes + ready.nbytes + self._largest <= self._memory:
-            self._kept[name] = ready
+            self._pages.use(name)
+        else:
+            self._pages.release(name)
+            if self.kept_bytes + ready.nbytes <= self._room:
+                self._kept[name] = ready
+        self._pages.trim(self.kept_bytes)
         return ready
 
-    def _prepared(self, name: str, stored: np.ndarray) -> np.ndarray:
+    def _prepared(self, name: str) -> np.ndarray:
         """arithmetic.weight, some rows at a time: what it makes on the way is then small, and rows do not mix."""
+        stored = self._checkpoint.tensors[name]
         rows = max(1, BLOCK // stored.shape[1])
         first = self._arithmetic.weight(stored[:rows])
         if np.may_share_memory(first, stored):
             return self._arithmetic.weight(stored)
         ready = np.empty(stored.shape, first.dtype)
-        ready[:rows] = first
-        for n in range(rows, len(stored), rows):
+        for n in range(0, len(stored), rows):
             ready[n : n + rows] = self._arithmetic.weight(stored[n : n + rows])
+            self._pages.release(name, n * stored.strides[0], (n + rows) * stored.strides[0])
         if ready.dtype != stored.dtype and ready.dtype.itemsize == 2:
             self._check_range(name, ready)
         return ready
@@ -107,7 +107,7 @@ class LazyWeights:
 
     def _check(self, name: str) -> None:
         if name not in self._checked:
-            check_finite(self._pages.view(name), self._where(name))
+            self._pages.check(name, self._where(name))
             self._checked.add(name)
 
     def _where(self, name: str) -> str:
@@ -127,17 +127,33 @@ class _Pages:
         file, stored = self._sources[name]
         return file[stored]
 
-    def used(self, name: str, other_bytes: int) -> None:
-        """Note that this view is in use, beside other memory; what the budget has no room for is released."""
+    def use(self, name: str) -> None:
+        """Note that this view is in use, as the latest."""
         self._in_use.pop(name, None)
         self._in_use[name] = self.view(name).nbytes
+
+    def trim(self, other_bytes: int) -> None:
+        """Release what the budget has no room for beside `other_bytes`, but not the view used last."""
         while len(self._in_use) > 1 and sum(self._in_use.values()) + other_bytes > self._memory:
             self.release(next(iter(self._in_use)))
 
-    def release(self, name: str) -> None:
+    def check(self, name: str, where: str) -> None:
+        """check_finite, giving the pages back as it goes."""
+        check_finite(self.view(name), where, lambda start, end: self.release(name, start, end))
+
+    def release(self, name: str, start: int = 0, end: int | None = None) -> None:
+        """Give the pages of a tensor's bytes start to end back."""
         self._in_use.pop(name, None)
         file, stored = self._sources[name]
-        file.release(stored)
+        n_bytes = file.entries[stored].end - file.entries[stored].start
+        file.release(stored, start, n_bytes if end is None else min(end, n_bytes))
+
+
+def _largest_copy(checkpoint: Checkpoint, arithmetic: Arithmetic) -> int:
+    """Bytes of the largest matrix as the arithmetic makes it."""
+    entries = [file.entries[name] for file, name in checkpoint.tensors.sources.values()]
+    itemsize = {t: arithmetic.weight(np.zeros((1, 1), DTYPES[t])).dtype.itemsize for t in {e.dtype for e in entries}}
+    return max(math.prod(e.shape) * itemsize[e.dtype] for e in entries)
 
 
 class _LazyLayer:
@@ -197,8 +213,14 @@ def free_memory() -> int:
         return 4 * 2**30
 
 
-def first_not_finite(w: np.ndarray) -> tuple[int, ...] | None:
+def _nothing(start: int, end: int) -> None:
+    pass
+
+
+def first_not_finite(w: np.ndarray, after_block: Callable[[int, int], None] = _nothing) -> tuple[int, ...] | None:
     """The index of the first NaN or infinity, found from the exponent bits alone.
+
+    after_block(start, end) is called with the bytes that have been looked at.
 
     >>> first_not_finite(np.array([[1, 2], [3, np.inf]], np.float32))
     (1, 1)
@@ -212,12 +234,13 @@ def first_not_finite(w: np.ndarray) -> tuple[int, ...] | None:
         block = bits[n : n + BLOCK] & exponent
         if block.max() == exponent:
             return tuple(map(int, np.unravel_index(n + int(np.argmax(block == exponent)), w.shape)))
+        after_block(n * w.itemsize, (n + len(block)) * w.itemsize)
     return None
 
 
-def check_finite(w: np.ndarray, where: str) -> None:
+def check_finite(w: np.ndarray, where: str, after_block: Callable[[int, int], None] = _nothing) -> None:
     """NotFinite, naming `where` and the index, if a tensor has a NaN or an infinity anywhere."""
-    index = first_not_finite(w)
+    index = first_not_finite(w, after_block)
     if index is not None:
         kind = "NaN" if np.isnan(np.float32(w[index])) else "infinity"
         raise NotFinite(f"{where}: {kind} at index {index[0] if len(index) == 1 else index}, expected finite numbers")

@@ -21,6 +21,7 @@ from minimistral.errors import BadInput
 
 HEADER_LIMIT = 8 * 2**20  # bytes; a model with a thousand layers needs 1 MB
 MAX_AXES = 16
+NEIGHBOURS = 2**18  # bytes around a page that Linux may map with it (64 KB unless set otherwise)
 # Bits of one value of every type in the format; only those in DTYPES can be weights here.
 BITS = {"BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64, "F16": 16}
 BITS |= {"BF16": 16, "F32": 32, "F64": 64, "C64": 64, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8}
@@ -55,13 +56,15 @@ class TensorFile:
         start = self.data_start + entry.start
         return np.ndarray(entry.shape, DTYPES[entry.dtype].newbyteorder("<"), self._map, start)
 
-    def release(self, name: str) -> None:
-        """Let the system drop this tensor's pages; they are read again if it is used again."""
+    def release(self, name: str, start: int = 0, end: int | None = None) -> None:
+        """Let the system drop the pages of a tensor's bytes start to end; they are read again if used again."""
         entry = self.entries[name]
-        start = (self.data_start + entry.start) // mmap.PAGESIZE * mmap.PAGESIZE
-        length = self.data_start + entry.end - start
-        if length and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED, start, length)
+        tensor = self.data_start + entry.start
+        # A page that is touched brings its neighbours with it, also those released a moment ago: begin before them.
+        first = max(tensor + start - NEIGHBOURS, 0) // mmap.PAGESIZE * mmap.PAGESIZE
+        last = tensor + (entry.end - entry.start if end is None else end)
+        if last > first and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def _mapped(file, where: str) -> mmap.mmap:
@@ -76,7 +79,10 @@ def _read_header(file, size: int, where: str) -> tuple[dict[str, Entry], int, di
     if size < 8:
         raise BadInput(f"{where}: {size} bytes, expected a safetensors file (a header of 8 bytes and more)")
     try:
-        length = int.from_bytes(file.read(8), "little")
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if start == b"version ":  # what git leaves in place of a large file
+            raise BadInput(f"{where}: is a git-lfs pointer of {size} bytes, expected the tensors: run git lfs pull")
         if length > size - 8:
             raise BadInput(f"{where}: header of {length} bytes in a file of {size}: cut short, or not safetensors")
         if not 2 <= length <= HEADER_LIMIT:
