@@ -86,7 +86,13 @@ class Mistral:
 
             if self.folder is None:
                 raise BadInput("tokenizer: this model was not loaded from a folder, so it has none")
-            self._tokenizer = find_tokenizer(self.folder)
+            tokenizer = find_tokenizer(self.folder)
+            if tokenizer.vocab_size > self.config.vocab_size:
+                raise BadInput(
+                    f"{self.folder}: the tokenizer has {tokenizer.vocab_size} pieces, "
+                    f"expected at most the model's vocabulary of {self.config.vocab_size}"
+                )
+            self._tokenizer = tokenizer
         return self._tokenizer
 
     @property

@@ -26,19 +26,19 @@ class Tokenizer:
     def __init__(self, path: str | Path):
         from sentencepiece import SentencePieceProcessor
 
-        where = shown(path)
+        self._where = shown(path)
         data = read_plain(Path(path), LIMIT)
         self._model = SentencePieceProcessor()
         try:
             self._model.LoadFromSerializedProto(data)
             self.vocab_size: int = self._model.vocab_size()
+            self._drops_space = self._drops_leading_space()
         except (RuntimeError, OSError, TypeError, ValueError) as error:
-            raise BadInput(f"{where}: not a sentencepiece model: {shown(error)}") from None
-        if not data or self.vocab_size < 1:
-            raise BadInput(f"{where}: not a sentencepiece model: {len(data)} bytes, {self.vocab_size} pieces")
+            raise BadInput(f"{self._where}: not a sentencepiece model: {shown(error)}") from None
+        if self.vocab_size < 1:
+            raise BadInput(f"{self._where}: not a sentencepiece model: {len(data)} bytes, no pieces")
         self.bos_id: int = self._model.bos_id()
         self.eos_id: int = self._model.eos_id()
-        self._drops_space = self._drops_leading_space()
 
     def encode(self, text: str, bos: bool = True) -> list[int]:
         """The ids of a text, BOS first unless `bos` is False. BadInput for text that is not valid Unicode."""
@@ -65,10 +65,13 @@ class Tokenizer:
         token = int(token)
         if self._model.IsControl(token):
             return b""
-        if self._model.IsUnknown(token):
-            return self._model.decode([token]).encode()
-        piece = self._model.IdToPiece(token)
-        return bytes([int(piece[3:5], 16)]) if self._model.IsByte(token) else piece.replace(SPACE, " ").encode()
+        try:
+            if self._model.IsUnknown(token):
+                return self._model.decode([token]).encode()
+            piece = self._model.IdToPiece(token)
+            return bytes([int(piece[3:5], 16)]) if self._model.IsByte(token) else piece.replace(SPACE, " ").encode()
+        except ValueError:
+            raise BadInput(f"{self._where}: piece {token} is damaged: neither text nor a byte") from None
 
     def begins_with_space(self, token: int) -> bool:
         """Whether this id, first in a text, loses the space that it begins with."""
@@ -82,7 +85,7 @@ class Tokenizer:
 
 
 class Stream:
-    """Decoding as ids arrive: push gives the text that is certain, finish what is left (a broken character as U+FFFD)."""
+    """Decoding as ids arrive: push gives the text that is certain, finish the rest (a broken character as U+FFFD)."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer

@@ -1,6 +1,7 @@
 """Damaged checkpoint folders: each gives one clear line, quickly, and in little memory."""
 
 import importlib.util
+import os
 import random
 import resource
 import shutil
@@ -81,6 +82,45 @@ def test_damaged_folder_gives_one_line(name, damaged):
     assert str(folder) in message
     assert time.monotonic() - start < SECONDS
     assert peak_bytes() - before < BYTES / 4
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_random_bytes_give_one_line_or_a_good_model(form, whole, tmp_path):
+    refused = 0
+    for seed in range(60):
+        rng, folder = random.Random(f"{form} {seed}"), tmp_path / str(seed)
+        shutil.copytree(whole[form], folder)
+        path = rng.choice(sorted(folder.iterdir()))
+        data = bytearray(path.read_bytes())
+        for _ in range(rng.choice([1, 4, 64])):
+            data[rng.randrange(min(len(data), 4000))] = rng.choice([0, 10, 34, 48, 57, 91, 123, 128, 255])
+        path.write_bytes(data)
+        try:
+            use_all(folder)
+        except BadInput as error:
+            refused += 1
+            assert str(error).isprintable(), (seed, error)
+    assert refused > 30
+
+
+def test_names_with_control_characters_stay_on_one_line(whole, tmp_path):
+    folder = tmp_path / "two\nlines \x1b[31m \udcff"
+    shutil.copytree(whole["hf"], folder)
+    use_all(folder)
+    (folder / "config.json").write_text("no")
+    with pytest.raises(BadInput, match=r"two\\nlines \\x1b\[31m \\udcff.config.json") as error:
+        use_all(folder)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["params.json", "consolidated.safetensors", "."])
+def test_files_without_rights_are_bad_input(whole, tmp_path, name):
+    folder = shutil.copytree(whole["mistral"], tmp_path / "model")
+    (folder / name).chmod(0)
+    with pytest.raises(BadInput, match="cannot be read: Permission denied"):
+        use_all(folder)
+    (folder / name).chmod(0o700)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("minimistral.__main__") is None, reason="no command line yet")

@@ -79,9 +79,12 @@ class Storyteller(nn.Module):
         self.layers = nn.ModuleList(Layer(c) for _ in range(c["n_layers"]))
         self.norm = nn.RMSNorm(c["dim"], c["norm_eps"])
         self.output = nn.Linear(c["dim"], c["vocab_size"], bias=False)
-        for p in self.parameters():
+        for name, p in self.named_parameters():
             if p.ndim == 2:
-                nn.init.normal_(p, std=0.02 if p.shape[0] == c["vocab_size"] else 0.7 / math.sqrt(p.shape[1]))
+                # What a layer adds starts small beside the embedding, so that later layers still see which token it is.
+                branch = 0.3 if name.endswith(("wo.weight", "w2.weight")) else 1.0
+                std = {"tok_embeddings.weight": 0.5, "output.weight": 0.02}.get(name, branch / math.sqrt(p.shape[1]))
+                nn.init.normal_(p, std=std)
 
     def forward(self, tokens):
         T, c = tokens.shape[1], self.c

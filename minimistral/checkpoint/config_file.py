@@ -169,8 +169,9 @@ def _head_dim(fields: _Fields, key: str, dim: int, n_heads: int) -> int:
 
 
 def _kv_heads(fields: _Fields, key: str, n_heads: int) -> int:
-    n_kv_heads = fields.size(key, 8 if fields.get("model_type") in ("mistral", "ministral") else n_heads)
-    if key not in fields.found:
+    left_out = key not in fields.found
+    n_kv_heads = fields.size(key, 8 if left_out and fields.get("model_type") in ("mistral", "ministral") else n_heads)
+    if left_out:
         fields.notes.append(f"{fields.where}: {key}: not given, {n_kv_heads} taken")
     if n_heads % n_kv_heads:
         raise BadInput(f"{fields.where}: {key}: {n_kv_heads}, expected a divisor of the {n_heads} query heads")
@@ -216,7 +217,7 @@ def _theta(fields: _Fields, value: object, key: str = "rope_theta") -> float | N
 
 
 def _hf_theta(fields: _Fields) -> float | None:
-    """rope_theta stands at the top level (transformers 4) or in rope_parameters, there perhaps per kind of layer (5)."""
+    """rope_theta stands at the top level (transformers 4) or in rope_parameters, perhaps by kind of layer (5)."""
     found = {_theta(fields, fields.get("rope_theta"))}
     for place in ("rope_parameters", "rope_scaling"):
         rope = fields.get(place)

@@ -40,7 +40,7 @@ def reason(error: OSError) -> str:
 
 
 def open_plain(path: Path) -> tuple[BinaryIO, int]:
-    """A plain file opened for reading, and its size. BadInput for folders, pipes, devices, dangling links, no rights."""
+    """A plain file opened for reading, and its size. BadInput for folders, pipes, dangling links, no rights."""
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):

@@ -69,7 +69,7 @@ class Checkpoint(NamedTuple):
 
 
 def open_checkpoint(folder: str | Path) -> Checkpoint:
-    """A Mistral folder (params.json, consolidated.safetensors) or a Hugging Face folder (config.json, model.safetensors).
+    """A Mistral folder (params.json, consolidated.safetensors) or a Hugging Face one (config.json, model.safetensors).
 
     A folder that is both is read as Mistral's. BadInput, naming file and tensor, if anything is missing or contradicts
     anything else.

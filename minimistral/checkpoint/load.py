@@ -6,8 +6,8 @@ in a cycle, so the first copies stay and the later ones are made anew: throwing 
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from minimistral.errors import BadInput, NotFinite
 from minimistral.weights import LAYER_NAMES, Layer
 
 BLOCK = 2**18  # values looked at or prepared at a time, so that what is made on the way stays small
-SPARE = 64 * 2**20  # bytes of the budget left for what is made on the way
+SPARE = 64 * 2**20  # bytes of a large budget left for what is made on the way
 EXACT_TERMS = 32768  # of a sum in `exact`
 # The unsigned integer of a type's size, and its exponent bits: all set in NaN and infinity alone.
 EXPONENT = {
@@ -34,10 +34,11 @@ class LazyWeights:
 
     def __init__(self, checkpoint: Checkpoint, arithmetic: Arithmetic, memory: int):
         self._checkpoint, self._arithmetic = checkpoint, arithmetic
-        self._pages = _Pages(checkpoint, memory - SPARE)
+        room = memory - min(SPARE, memory // 8)
+        self._pages = _Pages(checkpoint, room)
         self._kept: dict[str, np.ndarray] = {}
         self._checked: set[str] = set()
-        self._room = memory - SPARE - _largest_copy(checkpoint, arithmetic)  # one copy may be in use but not kept
+        self._room = room - _largest_copy(checkpoint, arithmetic)  # one copy may be in use but not kept
         self.layers: Sequence[Layer] = _Layers(self, checkpoint.config.n_layers)
 
     @property
@@ -201,16 +202,18 @@ def load_weights(checkpoint: Checkpoint, arithmetic: Arithmetic, memory: int | N
 
 
 def free_memory() -> int:
-    """Bytes that programs can still have; 4 GiB where the system does not say."""
+    """Bytes that programs can still have, also by a container's limit; 4 GiB where the system does not say."""
+    free = [_number("/proc/meminfo", "MemAvailable:", 1024), _number("/sys/fs/cgroup/memory.max", "", 1)]
+    return min((n for n in free if n is not None), default=4 * 2**30)
+
+
+def _number(path: str, before: str, unit: int) -> int | None:
+    """The number after `before` in one of the system's files; None if there is none."""
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, OSError, ValueError):
-        return 4 * 2**30
+        lines = Path(path).read_text(encoding="ascii").splitlines()
+        return next(int(line.removeprefix(before).split()[0]) * unit for line in lines if line.startswith(before))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
 
 
 def _nothing(start: int, end: int) -> None:

@@ -1,0 +1,110 @@
+"""The verbs, and what becomes of every error: one line on standard error, and the exit status 2."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from minimistral.cli import terminal
+from minimistral.cli.convert import convert
+from minimistral.cli.generate import generate
+from minimistral.cli.inspect import inspect
+from minimistral.cli.trace import trace
+from minimistral.errors import BadInput
+
+UsageError = typer.BadParameter.__base__  # typer exports only this one kind of it
+EXAMPLES = {
+    generate: """
+        minimistral generate "Once upon a time"
+        minimistral generate "The fox" --temperature 0 --max-new-tokens 40
+        echo "Once upon a time" | minimistral generate --seed 7 --stop "."
+        minimistral generate --tokens "1 403 407" --max-new-tokens 20""",
+    inspect: """
+        minimistral inspect
+        minimistral inspect --arithmetic bfloat16 --window none
+        minimistral inspect --json -""",
+    trace: """
+        minimistral trace --tokens "1 403 407" --output trace.safetensors
+        minimistral trace --prompt "The fox" --only "*.q_rope" --output q.safetensors
+        minimistral trace --tokens "1 5 9" --chunk 2 --window 2 --output w.safetensors""",
+    convert: """
+        minimistral convert mistral-folder hf-folder --layout hf
+        minimistral convert mistral-folder small --layout mistral --dtype float16""",
+}
+
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+for verb, examples in EXAMPLES.items():
+    lines = [line.strip() for line in examples.strip().splitlines()]
+    app.command(epilog="\n".join(["Examples:", *lines]))(verb)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        from minimistral import __version__
+
+        terminal.write(f"minimistral {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def minimistral(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="The version.")
+    ] = False,
+) -> None:
+    """Mistral 7B as a reference: readable NumPy, the same bits on every machine.
+
+    The text goes to standard output; notes, progress and errors go to standard error.
+    Exit status: 0, or 2 after an error, which is one line.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """One command line; the exit status. KeyboardInterrupt passes."""
+    terminal.open_streams()
+    try:
+        status = call(list(sys.argv[1:] if arguments is None else arguments))
+        terminal.flush()
+        return status
+    except BrokenPipeError:
+        terminal.drop_output()
+        return 0
+    except UsageError as error:
+        return fail(error.format_message().replace("\n\t", " "))
+    except BadInput as error:
+        return fail(str(error))
+    except MemoryError as error:
+        return fail(f"not enough memory: {error}" if str(error) else "not enough memory")
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return fail(f"{where}{error.strerror or error}")
+
+
+def call(arguments: list[str]) -> int:
+    """Click's own main would print panels and turn a closed pipe into status 1: so its parts are called here."""
+    command = typer.main.get_command(app)
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")  # standard error is for words to the user
+            with command.make_context("minimistral", arguments) as context:
+                command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    except SystemExit as done:
+        if isinstance(done.__context__, BrokenPipeError):  # rich's answer, when it prints a help text
+            raise BrokenPipeError from None
+        raise
+    return 0
+
+
+def fail(message: str) -> int:
+    """Say what is wrong, on one line."""
+    try:
+        terminal.flush()
+    except (OSError, BadInput):
+        terminal.drop_output()
+    terminal.say(f"error: {message}")
+    return 2
