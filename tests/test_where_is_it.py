@@ -1,4 +1,4 @@
-"""docs/where_is_it.md sends a reader to lines that exist."""
+"""docs/where_is_it.md sends a reader to lines that exist, and the README to tests that exist."""
 
 import ast
 import re
@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CELL = r" *`([^`]+)` *\|"
 ROWS = re.findall(rf"^\|([^|`]+)\|{CELL}{CELL}{CELL}$", (ROOT / "docs" / "where_is_it.md").read_text(), re.MULTILINE)
+CLAIMS = re.findall(r"^\|.*\]\((tests/\w+\.py)\) `(\w+)` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
 ASKED = ("RMSNorm", "rotation", "head grouping", "window mask", "slot i mod W", "chunked pre-fill", "SwiGLU", "top-p")
 
 
@@ -25,3 +26,13 @@ def test_the_line_is_in_the_function(idea, file, function, line):
     found = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef) and n.name == function]
     assert len(found) == 1, f"{file}: {function}"
     assert line in ast.get_source_segment(source, found[0])
+
+
+@pytest.mark.parametrize("file, name", CLAIMS)
+def test_the_test_that_proves_a_claim_is_there(file, name):
+    assert f"\ndef {name}(" in (ROOT / file).read_text()
+
+
+def test_every_claim_has_a_test():
+    table = (ROOT / "README.md").read_text().split("| claim | test |")[1].split("\n\n")[0]
+    assert len(CLAIMS) == table.count("\n| ") - 1 > 20

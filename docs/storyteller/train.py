@@ -110,6 +110,12 @@ def rows(tokenizer, first_seed: int, length: int):
         yield row[: length + 1]
 
 
+def copying_rows(rng: np.random.Generator, n: int, length: int) -> np.ndarray:
+    """n rows of random ids that repeat with a period below the window: nothing helps to predict them but looking back."""
+    periods = rng.integers(4, 32, n)
+    return np.stack([np.resize(rng.integers(3, CONFIG["vocab_size"], p), length + 1) for p in periods])
+
+
 def export(model: Storyteller, tokenizer_file: Path, folder: Path, log: list[dict]) -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -139,6 +145,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--copying", type=int, default=500, help="steps in which half of the rows only teach to copy")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     work = options.output.with_name(options.output.name + ".work")
@@ -155,12 +162,16 @@ def main() -> None:
         [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
         lr=options.learning_rate, betas=(0.9, 0.95),
     )  # fmt: skip
+    rng = np.random.default_rng(options.seed)
     data, log, start = rows(tokenizer, 0, context), [], time.time()
     for step in range(1, options.steps + 1):
         warm, done = min(1.0, step / 100), step / options.steps
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
-        batch = torch.tensor(np.array([next(data) for _ in range(options.batch)]))
+        stories = np.array([next(data) for _ in range(options.batch)])
+        if step <= options.copying:
+            stories[: options.batch // 2] = copying_rows(rng, options.batch // 2, context)
+        batch = torch.tensor(stories)
         loss = F.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()

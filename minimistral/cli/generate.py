@@ -17,8 +17,8 @@ from minimistral.cli.options import (
     Model,
     Tokens,
     Window,
-    read_tokens,
     read_number,
+    read_tokens,
     read_whole,
 )
 from minimistral.errors import BadInput

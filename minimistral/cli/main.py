@@ -72,7 +72,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         terminal.drop_output()
         return 0
     except UsageError as error:
-        return fail(error.format_message().replace("\n\t", " "))
+        message = error.format_message().replace("\n\t", " ").rstrip(".")
+        return fail(f"{message}; see {error.ctx.command_path} --help" if error.ctx else message)
     except BadInput as error:
         return fail(str(error))
     except MemoryError as error:
