@@ -47,7 +47,9 @@ def attention_values(scores: np.ndarray, v: np.ndarray, arithmetic: Arithmetic) 
         s = arithmetic.wide(scores[heads])  # (group, T, S)
         best = s.max(axis=-1, keepdims=True)
         if not np.isfinite(best).all():
-            raise NotFinite("scores: a query's largest score is not finite, or it sees no key")
+            if (best == -np.inf).any():
+                raise NotFinite("scores: a query sees no key")
+            raise NotFinite("scores: a query's largest score is NaN or infinite")
         p = np.where(s == -np.inf, 0, arithmetic.exp(s - best))  # not yet divided by its sum
         attended[:, heads] = arithmetic.weighted_mean(p, v[:, g]).swapaxes(0, 1)
     return attended

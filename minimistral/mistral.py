@@ -61,7 +61,7 @@ class Mistral:
         from minimistral.checkpoint import load_weights, open_checkpoint
 
         if path is None:
-            from minimistral.embedded import STORYTELLER as path  # noqa: N811
+            from minimistral.embedded import STORYTELLER as path
         numbers = by_name(arithmetic)
         checkpoint = open_checkpoint(path)
         config = checkpoint.config if window == "config" else replace(checkpoint.config, window=_window(window))
@@ -75,8 +75,21 @@ class Mistral:
         cls, config: Config, seed: int = 0, arithmetic: str = "exact", dtype: np.dtype | str = "float32"
     ) -> "Mistral":
         """A model with random weights (the same for the same seed on every machine), for lessons and tests."""
+        return cls.from_tensors(random_tensors(config, seed, dtype), config, arithmetic)
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, np.ndarray], config: Config, arithmetic: str = "exact") -> "Mistral":
+        """A model from arrays by their names in Mistral's files: change one, and see what it does.
+
+        >>> from minimistral.weights import random_tensors
+        >>> config = Config(dim=12, n_layers=1, head_dim=4, hidden_dim=20, n_heads=6, n_kv_heads=2, vocab_size=31)
+        >>> tensors = random_tensors(config)
+        >>> tensors["norm.weight"] = 0 * tensors["norm.weight"]
+        >>> bool((Mistral.from_tensors(tensors, config)([1, 2]) == 0).all())
+        True
+        """
         numbers = by_name(arithmetic)
-        return cls(config, from_tensors(random_tensors(config, seed, dtype), config, numbers), numbers)
+        return cls(config, from_tensors(tensors, config, numbers), numbers)
 
     @property
     def tokenizer(self):

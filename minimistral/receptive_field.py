@@ -22,8 +22,7 @@ def reachable(n_layers: int, window: int | None, T: int) -> np.ndarray:
 def measured_influence(model: Mistral, tokens: np.ndarray, position: int, other: int) -> np.ndarray:
     """Put token `other` at `position` and see which outputs change a bit, layer by layer: (n_layers, T) bool.
 
-    What never changes is out of reach; what changes is within. A small influence may round away, so use a model whose
-    weights are not small.
+    What changes is within reach. What does not change may still be: a small influence can round away.
     """
     changed = np.array(tokens).copy()
     changed[position] = other

@@ -1,11 +1,13 @@
 """What several tests share."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import their own helpers
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # processes that tests start see the checkout too
 
 STORIES = Path(__file__).parents[2] / "shared" / "data" / "stories260K"
 

@@ -343,7 +343,7 @@ def learning(w: World) -> list[str]:
             f'"I could not do it at first either," said the {w.animal}. "Try again tomorrow."',
         ),
         w.say(f"So {w.hero} tried again the next day.", f"The next day {w.hero} came back."),
-        w.say(f"It was a little better.", f"This time it was a little better, and {w.pet} was proud."),
+        w.say("It was a little better.", f"This time it was a little better, and {w.pet} was proud."),
         w.say(
             f"{capital(w.he)} came every day with {w.his} {w.thing}, and {w.pet} watched.",
             f"Every day {w.he} put down {w.his} {w.thing} {w.spot} and tried again.",
