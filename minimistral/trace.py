@@ -102,6 +102,8 @@ def write_trace(path: Path | str, tokens: np.ndarray, stages: Mapping[str, np.nd
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         save_file(tensors, partial, metadata)
+        os.umask(umask := os.umask(0))
+        partial.chmod(0o666 & ~umask)  # as any other new file: safetensors' own are for their owner's eyes alone
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -12,7 +12,6 @@ import shutil
 import time
 from pathlib import Path
 
-import numpy as np
 import sentencepiece
 import torch
 from safetensors.torch import save_file
@@ -22,8 +21,8 @@ from torch.nn import functional as F
 from minimistral.stories import story
 
 CONFIG = {
-    "dim": 128, "n_layers": 6, "head_dim": 16, "hidden_dim": 384, "n_heads": 8, "n_kv_heads": 2, "norm_eps": 1e-5,
-    "vocab_size": 1024, "rope_theta": 10000.0, "sliding_window": 48, "max_position_embeddings": 512,
+    "dim": 128, "n_layers": 6, "head_dim": 24, "hidden_dim": 384, "n_heads": 8, "n_kv_heads": 2, "norm_eps": 1e-5,
+    "vocab_size": 1024, "rope_theta": 10000.0, "sliding_window": 48, "tied_embeddings": True, "max_position_embeddings": 512,
 }  # fmt: skip
 UNSEEN = 10**9  # validation stories have seeds from here; training uses 0, 1, 2, ...
 
@@ -54,16 +53,38 @@ class Layer(nn.Module):
             "w3": nn.Linear(c["dim"], c["hidden_dim"], bias=False),
         })  # fmt: skip
 
-    def forward(self, h, c, cos, sin, mask):
+    def forward(self, h, c, cos, sin):
         B, T, _ = h.shape
         x = self.attention_norm(h)
         q, k, v = (self.attention[w](x).view(B, T, -1, c["head_dim"]).transpose(1, 2) for w in ("wq", "wk", "wv"))
         q, k = rotated(q, cos, sin), rotated(k, cos, sin)
-        a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        a = windowed_attention(q, k, v, c["sliding_window"])
         h = h + self.attention["wo"](a.transpose(1, 2).reshape(B, T, -1))
         x = self.ffn_norm(h)
         f = self.feed_forward
         return h + f["w2"](F.silu(f["w1"](x)) * f["w3"](x))
+
+
+def windowed_attention(q, k, v, window: int, block: int = 64):
+    """Position i attends to i - window + 1 .. i. Block by block of queries, so that few masked scores are computed."""
+    outputs = []
+    for start in range(0, q.shape[2], block):
+        first, end = max(0, start - window + 1), start + block
+        queries, keys, values = q[:, :, start:end], k[:, :, first:end], v[:, :, first:end]
+        B, heads, T, size = queries.shape
+        kv_heads, S = keys.shape[1:3]
+        back = torch.arange(start, start + T)[:, None] - torch.arange(first, first + S)
+        bias = torch.zeros(T, S).masked_fill((back < 0) | (back >= window), -math.inf)
+        # The query heads that share a key/value head stand below one another: one product for all of them.
+        scores = torch.baddbmm(
+            bias.repeat(heads // kv_heads, 1),
+            queries.reshape(B * kv_heads, -1, size),
+            keys.reshape(B * kv_heads, S, size).transpose(1, 2),
+            alpha=size**-0.5,
+        )
+        weighted = torch.bmm(scores.softmax(-1), values.reshape(B * kv_heads, S, size))
+        outputs.append(weighted.view(B, heads, T, size))
+    return torch.cat(outputs, 2)
 
 
 def rotated(x, cos, sin):
@@ -78,25 +99,29 @@ class Storyteller(nn.Module):
         self.tok_embeddings = nn.Embedding(c["vocab_size"], c["dim"])
         self.layers = nn.ModuleList(Layer(c) for _ in range(c["n_layers"]))
         self.norm = nn.RMSNorm(c["dim"], c["norm_eps"])
-        self.output = nn.Linear(c["dim"], c["vocab_size"], bias=False)
         for name, p in self.named_parameters():
             if p.ndim == 2:
                 # What a layer adds starts small beside the embedding, so that later layers still see which token it is.
                 branch = 0.3 if name.endswith(("wo.weight", "w2.weight")) else 1.0
-                std = {"tok_embeddings.weight": 0.5, "output.weight": 0.02}.get(name, branch / math.sqrt(p.shape[1]))
+                std = {"tok_embeddings.weight": 0.3}.get(name, branch / math.sqrt(p.shape[1]))
                 nn.init.normal_(p, std=std)
+        self.norm.weight.data.fill_(0.1)  # the embedding is large; the first logits are to be small all the same
+        for layer in self.layers:
+            # A head starts by writing back what it reads: values and output are transposes, so looking at a token
+            # (the embedding is also the output matrix) makes that token likelier, and where to look is learnt first.
+            wv = layer.attention["wv"].weight.detach().view(c["n_kv_heads"], c["head_dim"], c["dim"])
+            heads = wv.repeat_interleave(c["n_heads"] // c["n_kv_heads"], 0)  # (n_heads, head_dim, dim)
+            layer.attention["wo"].weight.data = 0.3 * heads.flatten(0, 1).T.clone()
 
     def forward(self, tokens):
         T, c = tokens.shape[1], self.c
         position = torch.arange(T)
         angles = position[:, None] * c["rope_theta"] ** (-torch.arange(0, c["head_dim"], 2) / c["head_dim"])
         cos, sin = angles.cos(), angles.sin()
-        back = position[:, None] - position[None]
-        mask = (back >= 0) & (back < c["sliding_window"])
         h = self.tok_embeddings(tokens)
         for layer in self.layers:
-            h = layer(h, c, cos, sin, mask)
-        return self.output(self.norm(h))
+            h = layer(h, c, cos, sin)
+        return self.norm(h) @ self.tok_embeddings.weight.T
 
 
 def rows(tokenizer, first_seed: int, length: int):
@@ -110,18 +135,13 @@ def rows(tokenizer, first_seed: int, length: int):
         yield row[: length + 1]
 
 
-def copying_rows(rng: np.random.Generator, n: int, length: int) -> np.ndarray:
-    """n rows of random ids that repeat with a period below the window: nothing helps to predict them but looking back."""
-    periods = rng.integers(4, 32, n)
-    return np.stack([np.resize(rng.integers(3, CONFIG["vocab_size"], p), length + 1) for p in periods])
-
-
 def export(model: Storyteller, tokenizer_file: Path, folder: Path, log: list[dict]) -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save_file({n: p.detach().to(torch.bfloat16).contiguous() for n, p in model.state_dict().items()},
               partial / "consolidated.safetensors", {"format": "pt"})  # fmt: skip
+    (partial / "consolidated.safetensors").chmod(0o644)
     (partial / "params.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
     (partial / "training.json").write_text(json.dumps(log, indent=1) + "\n")
     shutil.copy(tokenizer_file, partial / "tokenizer.model")
@@ -141,11 +161,10 @@ def validation_loss(model: Storyteller, batch: torch.Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--copying", type=int, default=500, help="steps in which half of the rows only teach to copy")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     work = options.output.with_name(options.output.name + ".work")
@@ -162,16 +181,12 @@ def main() -> None:
         [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
         lr=options.learning_rate, betas=(0.9, 0.95),
     )  # fmt: skip
-    rng = np.random.default_rng(options.seed)
     data, log, start = rows(tokenizer, 0, context), [], time.time()
     for step in range(1, options.steps + 1):
         warm, done = min(1.0, step / 100), step / options.steps
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
-        stories = np.array([next(data) for _ in range(options.batch)])
-        if step <= options.copying:
-            stories[: options.batch // 2] = copying_rows(rng, options.batch // 2, context)
-        batch = torch.tensor(stories)
+        batch = torch.tensor([next(data) for _ in range(options.batch)])
         loss = F.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
