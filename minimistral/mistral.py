@@ -128,7 +128,7 @@ class Mistral:
         """
         sequences, caches, single = self._batch(tokens, cache)
         rows: list[list[np.ndarray]] = [[] for _ in sequences]
-        for alive, h in self._prefill(sequences, caches, chunk or CHUNK):
+        for alive, h in self._prefill(sequences, caches, CHUNK if chunk is None else chunk):
             for i, part in zip(alive, h, strict=True):
                 rows[i].append(output(part, self.weights, self.arithmetic))
         logits = [np.concatenate(r) for r in rows]
@@ -138,7 +138,7 @@ class Mistral:
         """Logits of the last position only: (vocab_size,); for a batch, a list of them."""
         sequences, caches, single = self._batch(tokens, cache)
         last: list[np.ndarray | None] = [None] * len(sequences)
-        for alive, h in self._prefill(sequences, caches, chunk or CHUNK, progress):
+        for alive, h in self._prefill(sequences, caches, CHUNK if chunk is None else chunk, progress):
             for i, part in zip(alive, h, strict=True):
                 last[i] = part[-1:]
         logits = output(np.concatenate(last), self.weights, self.arithmetic)
@@ -194,7 +194,7 @@ class Mistral:
         sequences, caches, _ = self._batch(tokens, None)
         stages = dict.fromkeys(chosen_stages(self.config, only))
         stage = recorder(stages, len(sequences[0]), caches[0], self.config)
-        for _, h in self._prefill(sequences, caches, chunk or len(sequences[0]), stage=stage):
+        for _, h in self._prefill(sequences, caches, len(sequences[0]) if chunk is None else chunk, stage=stage):
             if "logits" in stages:
                 output(h[0], self.weights, self.arithmetic, stage)
         return stages
@@ -213,6 +213,8 @@ class Mistral:
 
     def _prefill(self, sequences, caches, chunk: int, progress: Progress | None = None, stage=None):
         """Pre-fill and chunking (paper, section 2): yields (indices of sequences, their hidden rows), chunk by chunk."""
+        if chunk < 1:
+            raise BadInput(f"chunk: {chunk}, expected 1 or more tokens")
         keywords = {} if stage is None else {"stage": stage}
         longest = max(len(s) for s in sequences)
         for start in range(0, longest, chunk):
@@ -236,6 +238,12 @@ class Mistral:
         caches = [self.new_cache() if c is None else c for c in caches]
         if len({id(c) for c in caches}) != len(caches):
             raise BadInput("caches: one cache is given to two sequences; each needs its own")
+        fresh = self.new_cache()
+        for c in caches:
+            if c.windows != fresh.windows or any(
+                x.shape[1:] != y.shape[1:] or x.dtype != y.dtype for x, y in zip(c.keys, fresh.keys, strict=True)
+            ):
+                raise BadInput("caches: made by another model, window or arithmetic; model.new_cache() makes one")
         return sequences, caches, single
 
     def _ids(self, tokens: Tokens) -> np.ndarray:

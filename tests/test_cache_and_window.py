@@ -131,3 +131,18 @@ def test_one_cache_for_two_sequences_is_an_error():
 def test_exact_holds_at_most_32768_terms():
     with pytest.raises(BadInput, match="32768"):
         by_name("exact").linear(np.ones((1, 32769), np.float32), np.ones((2, 32769), np.float32))
+
+
+def test_a_cache_of_another_model_is_an_error():
+    cache = Mistral.random(Config(**SIZES, window=5)).new_cache()
+    for other in (Config(**SIZES, window=6), Config(**SIZES | {"head_dim": 12}, window=5)):
+        with pytest.raises(BadInput, match="another model"):
+            Mistral.random(other)(TOKENS, cache)
+    with pytest.raises(BadInput, match="another model"):
+        Mistral.random(Config(**SIZES, window=5), arithmetic="float64")(TOKENS, cache)
+
+
+@pytest.mark.parametrize("chunk", [0, -3])
+def test_a_chunk_has_at_least_one_token(chunk):
+    with pytest.raises(BadInput, match="chunk"):
+        Mistral.random(Config(**SIZES))(TOKENS, chunk=chunk)
