@@ -88,9 +88,9 @@ def test_text_streams_as_sentencepiece_decodes_it(tokenizer, official, text):
     "text", ["Once upon a time, there was a little girl.", KOREAN, EMOJI, "one\ntwo", " led by a space"]
 )
 def test_text_comes_back(tokenizer, official, text):
-    if official.decode(official.encode("a \n b")) != "a \n b":
-        pytest.skip("this model was trained to make one space of many")
-    assert tokenizer.decode(tokenizer.encode(text)) == text
+    makes_one_space_of_many = official.decode(official.encode("a \n b")) != "a \n b"  # as the model was trained
+    expected = " ".join(text.split()) if makes_one_space_of_many else text
+    assert tokenizer.decode(tokenizer.encode(text)) == expected
 
 
 @settings(deadline=None, max_examples=300)
