@@ -238,12 +238,8 @@ class Mistral:
         caches = [self.new_cache() if c is None else c for c in caches]
         if len({id(c) for c in caches}) != len(caches):
             raise BadInput("caches: one cache is given to two sequences; each needs its own")
-        fresh = self.new_cache()
-        for c in caches:
-            if c.windows != fresh.windows or any(
-                x.shape[1:] != y.shape[1:] or x.dtype != y.dtype for x, y in zip(c.keys, fresh.keys, strict=True)
-            ):
-                raise BadInput("caches: made by another model, window or arithmetic; model.new_cache() makes one")
+        if not all(c.fits(self.config, self.arithmetic.dtype) for c in caches):
+            raise BadInput("caches: made by another model, window or arithmetic; model.new_cache() makes one")
         return sequences, caches, single
 
     def _ids(self, tokens: Tokens) -> np.ndarray:

@@ -38,6 +38,12 @@ class RollingCache:
         self.keys = [np.zeros((0, config.n_kv_heads, config.head_dim), dtype) for _ in self.windows]
         self.values = [k.copy() for k in self.keys]
 
+    def fits(self, config: Config, dtype: np.dtype) -> bool:
+        """Whether a model of this config and type can continue it."""
+        windows = [config.layer_window(i) for i in range(config.n_layers)]
+        heads = (config.n_kv_heads, config.head_dim)
+        return self.windows == windows and all(k.shape[1:] == heads and k.dtype == dtype for k in self.keys)
+
     def read(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Keys and values (S, n_kv_heads, head_dim) in slot order, and their positions (S,)."""
         slots = len(self.keys[layer])

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimistral.arithmetic import by_name
+from minimistral.attention import attention_scores, attention_values
 from minimistral.config import Config
 from minimistral.errors import BadInput
 from minimistral.mistral import Mistral
@@ -146,3 +147,19 @@ def test_a_cache_of_another_model_is_an_error():
 def test_a_chunk_has_at_least_one_token(chunk):
     with pytest.raises(BadInput, match="chunk"):
         Mistral.random(Config(**SIZES))(TOKENS, chunk=chunk)
+
+
+def test_the_limit_is_on_the_keys_that_are_seen():
+    """A ring of 32768 slots and a chunk after it are more than 32768 keys, though no query sees more than 32768."""
+    rng = np.random.default_rng(8)
+    q, k, v = (rng.random((n, 1, 4), dtype=np.float32) - 0.5 for n in (1, 33_000, 33_000))
+    seen = np.zeros((1, 33_000), bool)
+    seen[0, rng.permutation(33_000)[:50]] = True
+    exact = by_name("exact")
+
+    def attend(k, v, seen):
+        return attention_values(attention_scores(q, k, seen, exact), v, exact)
+
+    assert np.array_equal(attend(k, v, seen), attend(k[seen[0]], v[seen[0]], np.ones((1, 50), bool)))
+    with pytest.raises(BadInput, match="at most 32768 terms, found 33000"):
+        attend(k, v, np.ones((1, 33_000), bool))

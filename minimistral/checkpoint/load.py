@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from minimistral.arithmetic import Arithmetic
+from minimistral.arithmetic.exact import TERMS
 from minimistral.checkpoint.files import shown
 from minimistral.checkpoint.inspect import Checkpoint
 from minimistral.checkpoint.tensor_file import DTYPES
@@ -20,7 +21,6 @@ from minimistral.weights import LAYER_NAMES, Layer
 
 BLOCK = 2**18  # values looked at or prepared at a time, so that what is made on the way stays small
 SPARE = 64 * 2**20  # bytes of a large budget left for what is made on the way
-EXACT_TERMS = 32768  # of a sum in `exact`
 # The unsigned integer of a type's size, and its exponent bits: all set in NaN and infinity alone.
 EXPONENT = {
     "bfloat16": (np.uint16, np.uint16(0x7F80)),
@@ -194,8 +194,8 @@ def load_weights(checkpoint: Checkpoint, arithmetic: Arithmetic, memory: int | N
     """
     config = checkpoint.config
     longest = max(config.dim, config.hidden_dim, config.n_heads * config.head_dim)
-    if arithmetic.name == "exact" and longest > EXACT_TERMS:
-        raise BadInput(f"{shown(checkpoint.folder)}: rows of {longest}: exact sums at most {EXACT_TERMS}; try float32")
+    if arithmetic.name == "exact" and longest > TERMS:
+        raise BadInput(f"{shown(checkpoint.folder)}: rows of {longest}: exact sums at most {TERMS}; try float32")
     if memory is not None and memory < 0:
         raise BadInput(f"memory: {memory} bytes, expected 0 or more")
     return LazyWeights(checkpoint, arithmetic, free_memory() // 2 if memory is None else memory)
