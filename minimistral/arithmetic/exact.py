@@ -22,10 +22,8 @@ def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
     x = high + low, 16 bits each; with 23 bits of w neither sum passes 2^53, so both are exact in any order.
     """
-    terms = x.shape[-1]
-    if terms > TERMS:
-        terms = np.count_nonzero(x, axis=-1).max()  # a key that is not seen adds nothing
-    if terms > TERMS:
+    # Counted only where it matters: a key that is not seen has weight 0 and adds nothing.
+    if x.shape[-1] > TERMS and (terms := np.count_nonzero(x, axis=-1).max()) > TERMS:
         raise BadInput(f"exact arithmetic sums at most {TERMS} terms, found {terms}; try float32")
     x = grid(x, X_BITS)
     high = snap(x, top(x) * 2.0**-15)
