@@ -21,8 +21,8 @@ def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The exact sum over k of x_k w_k, rounded once to float64: x (..., T, K), w (N, K) on its grid -> (..., T, N).
 
     x = high + low, 16 bits each; with 23 bits of w neither sum passes 2^53, so both are exact in any order.
+    At most 32768 terms, or BadInput; one that is 0 (a key that is not seen has weight 0) does not count.
     """
-    # Counted only where it matters: a key that is not seen has weight 0 and adds nothing.
     if x.shape[-1] > TERMS and (terms := np.count_nonzero(x, axis=-1).max()) > TERMS:
         raise BadInput(f"exact arithmetic sums at most {TERMS} terms, found {terms}; try float32")
     x = grid(x, X_BITS)
