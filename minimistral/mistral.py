@@ -11,7 +11,7 @@ from minimistral.config import Config
 from minimistral.errors import BadInput
 from minimistral.rolling_cache import RollingCache
 from minimistral.trace import chosen_stages, recorder
-from minimistral.transformer import output, transformer
+from minimistral.transformer import Stage, finite, output, transformer
 from minimistral.weights import Weights, from_tensors, random_tensors
 
 CHUNK = 256  # tokens of a pre-fill taken at once: bounds the memory for scores, changes no bit in `exact`
@@ -130,7 +130,7 @@ class Mistral:
         rows: list[list[np.ndarray]] = [[] for _ in sequences]
         for alive, h in self._prefill(sequences, caches, CHUNK if chunk is None else chunk):
             for i, part in zip(alive, h, strict=True):
-                rows[i].append(output(part, self.weights, self.arithmetic))
+                rows[i].append(self.output(part))
         logits = [np.concatenate(r) for r in rows]
         return logits[0] if single else logits
 
@@ -141,7 +141,7 @@ class Mistral:
         for alive, h in self._prefill(sequences, caches, CHUNK if chunk is None else chunk, progress):
             for i, part in zip(alive, h, strict=True):
                 last[i] = part[-1:]
-        logits = output(np.concatenate(last), self.weights, self.arithmetic)
+        logits = self.output(np.concatenate(last))
         return logits[0] if single else list(logits)
 
     def generate(
@@ -196,7 +196,7 @@ class Mistral:
         stage = recorder(stages, len(sequences[0]), caches[0], self.config)
         for _, h in self._prefill(sequences, caches, len(sequences[0]) if chunk is None else chunk, stage=stage):
             if "logits" in stages:
-                output(h[0], self.weights, self.arithmetic, stage)
+                self.output(h[0], stage)
         return stages
 
     def check_context(self, length: int) -> None:
@@ -211,17 +211,24 @@ class Mistral:
         windows = [self.config.layer_window(i) for i in range(self.config.n_layers)]
         return self.config.context_len is not None and None in windows and length > self.config.context_len
 
-    def _prefill(self, sequences, caches, chunk: int, progress: Progress | None = None, stage=None):
+    def hidden(self, sequences: list[np.ndarray], caches: list[RollingCache], stage: Stage = finite) -> np.ndarray:
+        """Token ids of each sequence -> the residual stream after the final norm, all rows of all: (T, dim)."""
+        return transformer(sequences, caches, self.weights, self.config, self.arithmetic, stage)
+
+    def output(self, h: np.ndarray, stage: Stage = finite) -> np.ndarray:
+        """Rows of `hidden` -> logits: (T, dim) -> (T, vocab_size)."""
+        return output(h, self.weights, self.arithmetic, stage)
+
+    def _prefill(self, sequences, caches, chunk: int, progress: Progress | None = None, stage: Stage = finite):
         """Pre-fill and chunking (paper, section 2): yields (indices of sequences, their hidden rows), chunk by chunk."""
         if chunk < 1:
             raise BadInput(f"chunk: {chunk}, expected 1 or more tokens")
-        keywords = {} if stage is None else {"stage": stage}
         longest = max(len(s) for s in sequences)
         for start in range(0, longest, chunk):
             alive = [i for i, s in enumerate(sequences) if start < len(s)]
             parts = [sequences[i][start : start + chunk] for i in alive]
             own = [caches[i] for i in alive]
-            h = transformer(parts, own, self.weights, self.config, self.arithmetic, **keywords)
+            h = self.hidden(parts, own, stage)
             yield alive, np.split(h, np.cumsum([len(p) for p in parts])[:-1])
             if progress is not None:
                 progress(min(start + chunk, longest), longest)
