@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastpath.cpu.bits import bits32, bits64, int32s, jit
+from fastpath.cpu.bits import bits32, bits64, clear, copy, int32s, jit
 from fastpath.cpu.numbers import (
     INFINITY,
     LOWER,
@@ -25,7 +25,6 @@ from fastpath.cpu.numbers import (
     top_exponent64,
 )
 from fastpath.cpu.simd import LANES, MOST, TILE_ROWS, TILE_TOKENS, tile
-
 
 UNSEEN = np.float32(-np.inf)
 P_STEP = np.float64(2.0**36)  # parts of 1 in which the denominator is summed
@@ -130,7 +129,7 @@ def attend_one(q, own, ring, slots, length, window, heads, g, bits, scale, scrat
         scores[j] = stored(np.float64(total) * power(e + ek - 2 * bits) * scale) if j != leaves else UNSEEN
         largest = max(largest, scores[j])
     if scores_out.size:
-        scores_out[:n] = scores[:n]
+        copy(scores, scores_out[:n])
     if not is_finite(largest):
         return INFINITY, no_softmax(largest)
     D, top, count = np.int64(0), np.int64(0), 0
@@ -142,10 +141,10 @@ def attend_one(q, own, ring, slots, length, window, heads, g, bits, scale, scrat
         top = max(top, bits64(p[j]))
     row = top_exponent64(top)
     high, low, sums = scratch.totals[:d], scratch.totals[d : 2 * d], scratch.sums[:d]
-    high[:] = 0
-    low[:] = 0
+    clear(high)
+    clear(low)
     for first in range(0, n, MOST):
-        sums[:] = 0
+        clear(sums)
         for j in range(first, min(first + MOST, n)):
             v = values[(j * heads + g) * d : (j * heads + g + 1) * d] if j < filled else value
             x = np.int64(to_grid(p[j], row, 31))
@@ -174,7 +173,7 @@ def attend_block(q, r0, rows, group, g, keys, values, key_exponents, value_expon
     last = before + (r0 + rows - 1) // group + 1  # keys first .. last - 1 are seen by some query of the block
     first = max(0, before + r0 // group + 1 - window) if window > 0 else 0
     S = last - first
-    scratch.q[:] = 0
+    clear(scratch.q)
     for c in range(rows):
         t, h = (r0 + c) // group, g * group + (r0 + c) % group
         e = top_exponent(largest_bits(q[t, h]))
@@ -183,7 +182,8 @@ def attend_block(q, r0, rows, group, g, keys, values, key_exponents, value_expon
             scratch.q[i * B + c] = to_grid(np.float64(q[t, h, i]), e, bits)
     # Scores: a tile is TILE_ROWS keys by B queries.
     row = scratch.rows
-    row[ROW_LARGEST] = UNSEEN
+    for c in range(B):
+        row[ROW_LARGEST, c] = UNSEEN
     for j0 in range(0, S, TILE_ROWS):
         k = keys[first + j0]
         tile(k.ctypes.data, d * 4, 4, scratch.q.ctypes.data, d, scratch.sums.ctypes.data)
@@ -205,9 +205,9 @@ def attend_block(q, r0, rows, group, g, keys, values, key_exponents, value_expon
             return INFINITY, no_softmax(row[ROW_LARGEST, c])
     # Weights: p, its sum D, and p t on its grid.
     D, top, counts = scratch.totals[:B], scratch.totals[B : 2 * B], scratch.sums[:B]
-    D[:] = 0
-    top[:] = 0
-    counts[:] = 0
+    clear(D)
+    clear(top)
+    clear(counts)
     for j in range(S):
         t = power(value_exponents[first + j])
         for c in range(rows):
@@ -224,11 +224,12 @@ def attend_block(q, r0, rows, group, g, keys, values, key_exponents, value_expon
     for j in range(S):
         for c in range(rows):
             scratch.integers[j * B + c] = to_grid(scratch.weights[j * B + c], np.int64(row[ROW_TOP, c]), 31)
-        scratch.integers[j * B + rows : (j + 1) * B] = 0
+        for c in range(rows, B):
+            scratch.integers[j * B + c] = 0
     # Values: a tile is TILE_ROWS dimensions by B queries, summed over MOST keys at a time.
     size, worst = TILE_ROWS * B, np.int32(0)
     for i0 in range(0, d, TILE_ROWS):
-        scratch.totals[:] = 0
+        clear(scratch.totals)
         for j0 in range(0, S, MOST):
             v, x = values[first + j0, i0:], scratch.integers[j0 * B :]
             tile(v.ctypes.data, 4, d * 4, x.ctypes.data, min(MOST, S - j0), scratch.sums.ctypes.data)

@@ -50,6 +50,20 @@ uint16s, int32s, float32s, float64s = (
 )  # (address, size) -> an array there
 
 
+@jit
+def clear(a):
+    """a[:] = 0, in a tenth of the time to compile."""
+    for i in range(a.size):
+        a[i] = 0
+
+
+@jit
+def copy(a, b):
+    """b[:] = a."""
+    for i in range(b.size):
+        b[i] = a[i]
+
+
 @intrinsic
 def atomic_add(typing, address, value):
     """Add to the int64 at an address; what was there before."""

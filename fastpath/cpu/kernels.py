@@ -31,16 +31,11 @@ def _entries(source: int) -> tuple[Callable, ...]:
                            scratch, attention_scratch)  # fmt: skip
 
     @compiled
-    def logits(me, n, counter, matrix, h, x, y, flags, scratch):
-        if source >= 0:
-            layers.logits(me, n, counter, matrix, h, x, y, flags, scratch)
-
-    @compiled
     def row_scales(me, n, counter, kind, words, N, K, scales, factors):
         if source >= 0:
             layers.row_scales(me, n, counter, kind, words, N, K, scales, factors)
 
-    return forward, logits, row_scales
+    return forward, row_scales
 
 
-forward, logits, row_scales = _entries(zlib.crc32(b"".join(path.read_bytes() for path in SOURCES)))
+forward, row_scales = _entries(zlib.crc32(b"".join(path.read_bytes() for path in SOURCES)))

@@ -1,8 +1,7 @@
-"""The forward pass as one kernel, run by every thread of a team: phases between barriers, each thread its share.
+"""The forward pass as one kernel, run by every thread of a team, each its share of every loop, with barriers between.
 
-A phase is bound by what it reads: projections, gate and up, wo and w2 by weights; attention by the ring. What lies
-between (norms, grids, RoPE) is shared out by rows, and an output's own last step (residual, SwiGLU) is done at once by
-the thread that made it.
+A layer is four steps: q, k, v and attention; wo and the residual; gate, up and SwiGLU; w2 and the residual. Each makes
+its input's integers (shared out by rows), multiplies (by columns of the output), and does at once what follows.
 """
 
 from typing import NamedTuple
@@ -10,15 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 from fastpath.cpu.attention import AttentionScratch, attend_block, attend_one, rotate, vector_to_grid
-from fastpath.cpu.bits import bits32, float32_of, int32s, jit, uint16s
+from fastpath.cpu.bits import bits32, copy, float32_of, int32s, jit, uint16s
 from fastpath.cpu.linear import FLOAT16, FLOAT32, Matrix, Scratch, linear, quantize
 from fastpath.cpu.numbers import INFINITY, power, rms_norm, silu, stored, top_exponent
 from fastpath.cpu.ring import write_ring
 from fastpath.cpu.simd import TILE_ROWS, TILE_TOKENS
 from fastpath.cpu.team import barrier, share
 
-WQ, WK, WV, WO, W1, W2, W3 = range(7)  # a layer's matrices in its table
 (NORM_1, Q, K, V, Q_ROPE, K_ROPE, ATTENTION, WO_OUT, RESIDUAL, NORM_2, GATE, UP, HIDDEN, W2_OUT, OUTPUT) = range(15)
+QKV, ATTENDED, GATE_UP, DOWN, LOGITS = range(5)  # a layer's four steps, each a product or a few; and the last of all
+FIRST = (0, 3, 4, 6, 7, 8)  # of a step's matrices in the table: wq wk wv, wo, w1 w3, w2; the output is alone in its row
+FLAG_OF = (Q, K, V, WO_OUT, GATE, UP, W2_OUT, Q)  # the stage that a matrix makes
 SCORES = 15  # beside the stages: NOT_FINITE or NO_KEY, where a query has no softmax
 COUNT = 16  # not a flag: the most keys that count for one query
 FLAGS = 17  # of a layer
@@ -40,7 +41,7 @@ class Shape(NamedTuple):
 class Weights(NamedTuple):
     """Where the weights are."""
 
-    matrices: np.ndarray  # int64 (n_layers, 7, 6): a Matrix each
+    matrices: np.ndarray  # int64 (n_layers + 1, 7, 6): a Matrix each; the last row has the output
     norms: np.ndarray  # float64 (n_layers, 2, dim)
     norm: np.ndarray  # float64 (dim,)
 
@@ -64,6 +65,7 @@ class Stages(NamedTuple):
     ffn_hidden: np.ndarray
     ffn_output: np.ndarray
     norm: np.ndarray
+    logits: np.ndarray  # (T, vocab_size)
     scores: np.ndarray  # (sequences, n_heads, T, S) when they are asked for; else S is 0
 
 
@@ -96,12 +98,6 @@ class Batch(NamedTuple):
     cos: np.ndarray  # float32 (T, head_dim / 2)
     sin: np.ndarray
     flags: np.ndarray  # int32 (n_layers + 1, FLAGS): stages with a value that is not finite
-
-
-@jit
-def matrix_at(table, i):
-    row = table[i]
-    return Matrix(row[0], row[1], row[2], row[3], row[4], row[5])
 
 
 @jit
@@ -152,14 +148,6 @@ def quantize_rows(me, n, y, x):
 
 
 @jit
-def project(me, n, matrix, x, T, y, scratch, flags, stage):
-    """This thread's columns of y = x W^T; where they begin and end."""
-    first, end = share(matrix.N, me, n, TILE_ROWS)
-    note(flags, stage, linear(matrix, x, T, y, first, end, scratch))
-    return first, end
-
-
-@jit
 def turn_rows(me, n, layer, shape, s, new, batch, flags):
     """This thread's rows: RoPE on queries and keys; keys and values to their grids."""
     d = shape.head_dim
@@ -187,9 +175,9 @@ def gather(me, n, layer, shape, new, gathered, batch):
         for g in range(me, heads, n):
             copy_run(ring, slots, length, from_ring, heads, g, d, at, gathered)
             for t in range(start, end):
-                to = at + from_ring + t - start
-                gathered.keys[g, to] = new.keys[layer, t, g * d : (g + 1) * d]
-                gathered.values[g, to] = new.values[layer, t, g * d : (g + 1) * d]
+                to, part = at + from_ring + t - start, slice(g * d, (g + 1) * d)
+                copy(new.keys[layer, t, part], gathered.keys[g, to])
+                copy(new.values[layer, t, part], gathered.values[g, to])
                 gathered.key_exponents[g, to] = new.key_exponents[layer, t, g]
                 gathered.value_exponents[g, to] = new.value_exponents[layer, t, g]
 
@@ -197,13 +185,14 @@ def gather(me, n, layer, shape, new, gathered, batch):
 @jit
 def copy_run(ring, slots, length, count, heads, g, d, at, gathered):
     """The last `count` positions of a ring, oldest first, to gathered[g, at:]."""
+    keys, values = int32s(ring[0], slots * heads * d), int32s(ring[1], slots * heads * d)
+    key_exponents, value_exponents = int32s(ring[2], slots * heads), int32s(ring[3], slots * heads)
     for j in range(count):
-        slot = (length - count + j) % slots
-        one = slot * heads + g
-        gathered.keys[g, at + j] = int32s(ring[0], (one + 1) * d)[one * d :]
-        gathered.values[g, at + j] = int32s(ring[1], (one + 1) * d)[one * d :]
-        gathered.key_exponents[g, at + j] = int32s(ring[2], one + 1)[one]
-        gathered.value_exponents[g, at + j] = int32s(ring[3], one + 1)[one]
+        one = (length - count + j) % slots * heads + g
+        copy(keys[one * d :], gathered.keys[g, at + j])
+        copy(values[one * d :], gathered.values[g, at + j])
+        gathered.key_exponents[g, at + j] = key_exponents[one]
+        gathered.value_exponents[g, at + j] = value_exponents[one]
 
 
 @jit
@@ -246,43 +235,53 @@ def note_attention(flags, worst, count):
     note(flags, ATTENTION, worst)
     if count < 0:
         flags[SCORES] = min(flags[SCORES], count)
-    if count > flags[COUNT]:
-        flags[COUNT] = count  # two threads may both write: either is more than allowed when one is
+    flags[COUNT] = max(flags[COUNT], count)  # two threads may both write: either is more than allowed when one is
 
 
 @jit
-def layer_phases(me, n, counter, i, shape, weights, s, x, new, gathered, batch, scratch, attention_scratch):
-    """One layer: h is read, and written at the end."""
-    flags, table, T, d = batch.flags[i], weights.matrices[i], s.h.shape[0], shape.head_dim
-    norm_rows(me, n, s.h, weights.norms[i, 0], shape.eps, s.attention_norm, x, flags, NORM_1)
-    barrier(counter, n)
-    project(me, n, matrix_at(table, WQ), x, T, s.q, scratch, flags, Q)
-    project(me, n, matrix_at(table, WK), x, T, s.k, scratch, flags, K)
-    project(me, n, matrix_at(table, WV), x, T, s.v, scratch, flags, V)
-    barrier(counter, n)
-    turn_rows(me, n, i, shape, s, new, batch, flags)
-    barrier(counter, n)
-    if gathered.keys.size:
-        gather(me, n, i, shape, new, gathered, batch)
+def prepare(me, n, i, step, shape, weights, s, x, flags):
+    """This thread's rows of what a step multiplies: made, and put on their grids."""
+    if step == QKV:
+        norm_rows(me, n, s.h, weights.norms[i, 0], shape.eps, s.attention_norm, x, flags, NORM_1)
+    elif step == GATE_UP:
+        norm_rows(me, n, s.attention_residual, weights.norms[i, 1], shape.eps, s.ffn_norm, x, flags, NORM_2)
+    else:
+        flat = s.attention.reshape(len(s.attention), shape.n_heads * shape.head_dim)
+        rows = (flat, s.ffn_hidden, s.norm)
+        quantize_rows(me, n, rows[0 if step == ATTENDED else 1 if step == DOWN else 2], x)
+
+
+@jit
+def multiply(me, n, table, step, s, x, scratch, flags):
+    """This thread's columns of a step's products; where they begin and end (of all of them: of the last)."""
+    outputs = (s.q, s.k, s.v, s.attention_output, s.gate, s.up, s.ffn_output, s.logits)
+    first, end = 0, 0
+    for m in range(FIRST[step], FIRST[step + 1]):
+        row = table[m if step < LOGITS else 0]
+        matrix = Matrix(row[0], row[1], row[2], row[3], row[4], row[5])
+        first, end = share(matrix.N, me, n, TILE_ROWS)
+        worst = linear(matrix, x, len(outputs[m]), outputs[m], first, end, scratch)
+        note(flags, FLAG_OF[m], worst)
+    return first, end
+
+
+@jit
+def finish_step(me, n, counter, i, step, first, end, shape, s, new, gathered, batch, scratch, flags):
+    """What follows a step's products."""
+    if step == QKV:
         barrier(counter, n)
-    attend(me, n, i, shape, s, new, gathered, batch, attention_scratch, flags)
-    barrier(counter, n)
-    quantize_rows(me, n, s.attention.reshape(T, shape.n_heads * d), x)
-    barrier(counter, n)
-    first, end = project(me, n, matrix_at(table, WO), x, T, s.attention_output, scratch, flags, WO_OUT)
-    note(flags, RESIDUAL, added(s.h, s.attention_output, s.attention_residual, first, end))
-    barrier(counter, n)
-    norm_rows(me, n, s.attention_residual, weights.norms[i, 1], shape.eps, s.ffn_norm, x, flags, NORM_2)
-    barrier(counter, n)
-    first, end = project(me, n, matrix_at(table, W1), x, T, s.gate, scratch, flags, GATE)
-    project(me, n, matrix_at(table, W3), x, T, s.up, scratch, flags, UP)
-    note(flags, HIDDEN, gated(s.gate, s.up, s.ffn_hidden, first, end))
-    barrier(counter, n)
-    quantize_rows(me, n, s.ffn_hidden, x)
-    barrier(counter, n)
-    first, end = project(me, n, matrix_at(table, W2), x, T, s.ffn_output, scratch, flags, W2_OUT)
-    note(flags, OUTPUT, added(s.attention_residual, s.ffn_output, s.h, first, end))
-    barrier(counter, n)
+        turn_rows(me, n, i, shape, s, new, batch, flags)
+        barrier(counter, n)
+        if gathered.keys.size:
+            gather(me, n, i, shape, new, gathered, batch)
+            barrier(counter, n)
+        attend(me, n, i, shape, s, new, gathered, batch, scratch, flags)
+    elif step == GATE_UP:
+        note(flags, HIDDEN, gated(s.gate, s.up, s.ffn_hidden, first, end))
+    elif step == ATTENDED:
+        note(flags, RESIDUAL, added(s.h, s.attention_output, s.attention_residual, first, end))
+    elif step == DOWN:
+        note(flags, OUTPUT, added(s.attention_residual, s.ffn_output, s.h, first, end))
 
 
 @jit
@@ -311,28 +310,30 @@ def own_attention_scratch(a, me):
 @jit
 def forward(me, n, counter, first, end, finish, most, shape, weights, s, x, new, gathered, batch, scratch,
             attention_scratch):  # fmt: skip
-    """Layers first to end; with `finish`, then the rings are written and the final norm is made, if all was finite."""
+    """Steps first to end: four a layer, and one more for the logits.
+
+    With `finish`, then the rings are written and the final norm is made, if all was finite.
+    """
     mine, mine_too = own_scratch(scratch, me), own_attention_scratch(attention_scratch, me)
-    for i in range(first, end):
-        layer_phases(me, n, counter, i, shape, weights, s, x, new, gathered, batch, mine, mine_too)
+    for at in range(first, end):
+        i, step = at // 4, at % 4
+        if i == shape.n_layers:
+            step = LOGITS
+        flags = batch.flags[i]
+        prepare(me, n, i, step, shape, weights, s, x, flags)
+        barrier(counter, n)
+        column, last = multiply(me, n, weights.matrices[i], step, s, x, mine, flags)
+        finish_step(me, n, counter, i, step, column, last, shape, s, new, gathered, batch, mine_too, flags)
+        barrier(counter, n)
     if finish and all_finite(batch.flags, most):
         for i in range(me, shape.n_layers, n):
             for b in range(batch.lengths.size):
                 start, count = batch.starts[b], batch.starts[b + 1] - batch.starts[b]
                 rows = (new.keys[i], new.values[i], new.key_exponents[i], new.value_exponents[i])
                 write_ring(batch.rings[i, b], batch.rings[i, b, 4], batch.lengths[b], rows, start, count)
-        r0, r1 = share(s.h.shape[0], me, n, 1)
+        r0, r1 = share(len(s.h), me, n, 1)
         for t in range(r0, r1):
             note(batch.flags[shape.n_layers], NORM_1, rms_norm(s.h[t], weights.norm, shape.eps, s.norm[t]))
-
-
-@jit
-def logits(me, n, counter, matrix, h, x, y, flags, scratch):
-    """y = h W^T: matrix int64 (6,), the fields of a Matrix; h (T, dim), y (T, vocab_size)."""
-    output = Matrix(matrix[0], matrix[1], matrix[2], matrix[3], matrix[4], matrix[5])
-    quantize_rows(me, n, h, x)
-    barrier(counter, n)
-    project(me, n, output, x, h.shape[0], y, own_scratch(scratch, me), flags, Q)
 
 
 @jit

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastpath.cpu.bits import bits32, float32_of, float32s, float64s, int32s, jit, uint16s
+from fastpath.cpu.bits import bits32, clear, float32_of, float32s, float64s, jit, uint16s
 from fastpath.cpu.numbers import LOWER, largest_bits, power, stored, to_grid, top_exponent
 from fastpath.cpu.simd import BLOCK, LANES, MOST, TILE_ROWS, TILE_TOKENS, make_dot, tile
 
@@ -144,7 +144,7 @@ def linear_few(matrix, x, T, y, n0, n1, scratch):
         for g0 in range(n0, n1, GROUP):
             g1 = min(g0 + GROUP, n1)
             total = scratch.totals[: 2 * (g1 - g0) * tokens]
-            total[:] = 0
+            clear(total)
             for first in range(0, blocks, BLOCKS):
                 sums = scratch.sums[: 2 * (g1 - g0) * tokens]
                 some = min(BLOCKS, blocks - first)
@@ -181,7 +181,7 @@ def linear_many(matrix, x, T, y, n0, n1, scratch):
     w, sums = scratch.weights, scratch.sums[:size]
     for g0 in range(n0, n1, TILE_ROWS):
         rows = min(TILE_ROWS, n1 - g0)
-        w[:] = 0
+        clear(w)
         for first in range(0, K, MOST):
             terms = min(MOST, K - first)
             for r in range(rows):
@@ -191,7 +191,7 @@ def linear_many(matrix, x, T, y, n0, n1, scratch):
                 columns = x.columns[(b * K + first) * TILE_TOKENS :]
                 tile(w.ctypes.data, MOST * 4, 4, columns.ctypes.data, terms, sums.ctypes.data)
                 if first == 0:
-                    total[:] = 0
+                    clear(total)
                 for i in range(size):
                     total[i] += sums[i] >> 32
                     total[size + i] += sums[i] & LOWER

@@ -18,7 +18,7 @@ from minimistral.mistral import Mistral
 from minimistral.rope import rope_table
 from minimistral.transformer import Stage, finite
 
-MATRICES = ("wq", "wk", "wv", "wo", "w1", "w2", "w3")  # in the order of layers.WQ ...
+MATRICES = ("wq", "wk", "wv", "wo", "w1", "w3", "w2")  # in the order of layers.FIRST
 STAGES = (  # in the order they are made: the name, and what the kernels call it
     ("attention_norm", layers.NORM_1), ("q", layers.Q), ("k", layers.K), ("v", layers.V), ("q_rope", layers.Q_ROPE),
     ("k_rope", layers.K_ROPE), ("scores", layers.SCORES), ("attention", layers.ATTENTION),
@@ -55,6 +55,7 @@ class CpuMistral(Mistral):
         self._team = Team(threads)
         self._matrices = _Matrices(weights, config, self._team)
         self._windows = np.array([c.layer_window(i) or 0 for i in range(c.n_layers)], np.int64)
+        self._no_cache = IntegerCache(config)
         self._workspace: Workspace | None = None
         self._attention_scratch: AttentionScratch | None = None
         self._pages: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -79,9 +80,7 @@ class CpuMistral(Mistral):
         scratch = self._attention_room(most, max(counts) > 1)
 
         def run(first: int, end: int, finish: bool) -> None:
-            weights = self._matrices.table(first, end)
-            self._team.run(kernels.forward, first, end, finish, TERMS, self._shape, weights, stages, work.integers,
-                           work.new, gathered, batch, work.scratch, scratch)  # fmt: skip
+            self._run(first, end, finish, stages, gathered, batch, scratch)
 
         if traced:
             for i in range(c.n_layers):
@@ -103,11 +102,25 @@ class CpuMistral(Mistral):
     def output(self, h: np.ndarray, stage: Stage = finite) -> np.ndarray:
         """Rows of `hidden` -> logits: (T, dim) -> (T, vocab_size)."""
         y = np.empty((len(h), self.config.vocab_size), np.float32)
-        flags = np.zeros(layers.FLAGS, np.int32)
         work = self._room(len(h))
-        h = np.ascontiguousarray(h)
-        self._team.run(kernels.logits, self._matrices.output(), h, work.integers, y, flags, work.scratch)
+        stages = work.stages._replace(norm=np.ascontiguousarray(h), logits=y)
+        layers_ = self.config.n_layers
+        counts, caches = [1], [self._no_cache]
+        batch = self._batch_of(counts, [0], caches)
+        self._run(
+            layers_, layers_ + 1, False, stages, self._gathered(counts, caches), batch, self._attention_room(1, False)
+        )
         return stage("logits", y)
+
+    def _run(
+        self, first: int, end: int, finish: bool, stages: Stages, gathered: Gathered, batch: Batch, scratch
+    ) -> None:
+        """Layers first to end; layer n_layers is the output."""
+        n = self.config.n_layers
+        weights = self._matrices.table(first, end)
+        steps = 4 * first, 4 * min(end, n) + (end > n)
+        self._team.run(kernels.forward, *steps, finish, TERMS, self._shape, weights, stages, self._workspace.integers,
+                       self._workspace.new, gathered, batch, self._workspace.scratch, scratch)  # fmt: skip
 
     # ---- what the kernels need ----------------------------------------------------------------------------------
 
@@ -118,7 +131,7 @@ class CpuMistral(Mistral):
             f = [np.empty((T, n), np.float32) for n in (c.dim, c.dim, q, kv, kv)]
             heads = [np.empty((T, n, c.head_dim), np.float32) for n in (c.n_heads, c.n_kv_heads, c.n_heads)]
             rest = [np.empty((T, n), np.float32) for n in (c.dim,) * 3 + (c.hidden_dim,) * 3 + (c.dim,) * 2]
-            stages = Stages(*f, *heads, *rest, np.empty((1, 1, 1, 0), np.float32))
+            stages = Stages(*f, *heads, *rest, np.empty((0, 0), np.float32), np.empty((1, 1, 1, 0), np.float32))
             rows, heads = (c.n_layers, T, kv), (c.n_layers, T, c.n_kv_heads)
             new = New(*(np.empty(shape, np.int32) for shape in (rows, rows, heads, heads)))
             longest = max(c.dim, c.hidden_dim, q)
@@ -226,14 +239,14 @@ class _Matrices:
         self._weights, self._config, self._team = weights, config, team
         self._scales: dict = {}  # by (layer, matrix): small, and the same whenever a matrix is made anew
         self._norms = np.zeros((config.n_layers, 2, config.dim))
-        self._table = np.zeros((config.n_layers, len(MATRICES), 6), np.int64)
+        self._table = np.zeros((config.n_layers + 1, len(MATRICES), 6), np.int64)
         self._held: dict = {}
         self._norm: np.ndarray | None = None
 
     @property
     def resident(self) -> bool:
-        """Whether every layer's matrices stay in memory, so that all layers can be run in one call."""
-        return len(self._held) == self._config.n_layers * len(MATRICES) and getattr(self._weights, "all_kept", True)
+        """Whether every matrix is here to stay, so that all layers can be run in one call."""
+        return len(self._held) == self._config.n_layers * len(MATRICES) + 1 and getattr(self._weights, "all_kept", True)
 
     def table(self, first: int, end: int) -> Weights:
         """Weights, with the rows of layers first to end filled in."""
@@ -243,15 +256,14 @@ class _Matrices:
             if not getattr(self._weights, "all_kept", True):
                 self._held.clear()
             for i in range(first, end):
+                if i == self._config.n_layers:
+                    self._table[i, 0] = self._entry((i, 0), self._weights.output)
+                    continue
                 layer = self._weights.layers[i]
                 self._norms[i] = layer.attention_norm, layer.ffn_norm
                 for m, name in enumerate(MATRICES):
                     self._table[i, m] = self._entry((i, m), getattr(layer, name))
         return Weights(self._table, self._norms, self._norm)
-
-    def output(self) -> np.ndarray:
-        """The output matrix's fields."""
-        return np.array(self._entry("output", self._weights.output), np.int64)
 
     def _entry(self, key, w: np.ndarray) -> tuple[int, ...]:
         w, kind = np.ascontiguousarray(w), KINDS[w.dtype.name]
