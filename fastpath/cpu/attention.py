@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastpath.cpu.bits import bits32, bits64, clear, copy, int32s, jit
+from fastpath.cpu.bits import bits32, bits64, clear, copy, int32s, inline, jit
 from fastpath.cpu.numbers import (
     INFINITY,
     LOWER,
@@ -87,17 +87,17 @@ def attention_scratch_for(threads: int, keys: int, head_dim: int, blocks: bool) 
 NOT_FINITE, NO_KEY = -1, -2  # in place of a count of keys: the largest score is NaN or infinite; there is none
 
 
-@jit
+@inline
 def no_softmax(largest):
     return NO_KEY if largest == UNSEEN else NOT_FINITE
 
 
-@jit
+@inline
 def is_finite(x):
     return bits32(x) & np.int32(0x7FFFFFFF) < np.int32(0x7F800000)
 
 
-@jit
+@inline
 def weight_of(score, largest):
     """p = exp(score - largest); nothing for a key that is not seen."""
     return exp(np.float64(score) - largest) if score != UNSEEN else 0.0

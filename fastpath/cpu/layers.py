@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastpath.cpu.attention import AttentionScratch, attend_block, attend_one, rotate, vector_to_grid
-from fastpath.cpu.bits import bits32, copy, float32_of, int32s, jit, uint16s
+from fastpath.cpu.bits import bits32, copy, float32_of, int32s, inline, jit, uint16s
 from fastpath.cpu.linear import FLOAT16, FLOAT32, Matrix, Scratch, linear, quantize
 from fastpath.cpu.numbers import INFINITY, power, rms_norm, silu, stored, top_exponent
 from fastpath.cpu.ring import write_ring
@@ -100,7 +100,7 @@ class Batch(NamedTuple):
     flags: np.ndarray  # int32 (n_layers + 1, FLAGS): stages with a value that is not finite
 
 
-@jit
+@inline
 def note(flags, stage, worst):
     """Remember that a stage has a value that is not finite."""
     if worst >= INFINITY:
@@ -230,7 +230,7 @@ def attend(me, n, layer, shape, s, new, gathered, batch, scratch, flags):
                 turn += 1
 
 
-@jit
+@inline
 def note_attention(flags, worst, count):
     note(flags, ATTENTION, worst)
     if count < 0:
@@ -295,12 +295,12 @@ def all_finite(flags, most):
     return True
 
 
-@jit
+@inline
 def own_scratch(scratch, me):
     return Scratch(scratch.weights[me], scratch.sums[me], scratch.totals[me])
 
 
-@jit
+@inline
 def own_attention_scratch(a, me):
     return AttentionScratch(
         a.q[me], a.exponents[me], a.scores[me], a.weights[me], a.integers[me], a.sums[me], a.totals[me], a.rows[me]

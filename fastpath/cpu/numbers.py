@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastpath.cpu.bits import bits32, bits64, float64_of, jit
+from fastpath.cpu.bits import bits32, bits64, float64_of, inline, jit
 from minimistral.arithmetic.functions import EXP2, LOG2E
 
 INFINITY = np.int32(0x7F800000)  # and NaN: these bits or more, without the sign
@@ -10,7 +10,7 @@ LOWER = np.int64(0xFFFFFFFF)
 C0, C1, C2, C3, C4, C5, C6, C7 = (np.int64(c) for c in EXP2)
 
 
-@jit
+@inline
 def power(e):
     """2^e as float64."""
     return float64_of((np.int64(e) + 1023) << 52)
@@ -25,19 +25,19 @@ def largest_bits(x):
     return worst
 
 
-@jit
+@inline
 def top_exponent(worst):
     """e of top = 2^e, the power of two above a float32 row's largest magnitude, at least 2^-125; from its bits."""
     return max(worst >> 23, np.int32(1)) - np.int32(126)
 
 
-@jit
+@inline
 def top_exponent64(worst):
     """The same for a float64 row (positive numbers) from the largest bits."""
     return max((worst >> 52) - 1022, -125)
 
 
-@jit
+@inline
 def to_grid(x, e, bits):
     """The integer nearest to x 2^bits / 2^e, kept below 2^bits: float64 -> int32."""
     most = np.float64((1 << bits) - 1)
@@ -60,13 +60,13 @@ def exp(x):
     return np.float64(p) * float64_of((k + (1023 - 31)) << 52)
 
 
-@jit
+@inline
 def stored(x):
     """float64 -> float32, a zero as +0."""
     return np.float32(x) + np.float32(0)
 
 
-@jit
+@inline
 def silu(g):
     return g / (1.0 + exp(-g))
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba.core import config
 
-from fastpath.cpu.bits import atomic_add, give_way, jit
+from fastpath.cpu.bits import atomic_add, give_way, inline, jit
 
 SPINS = 2000  # looks at the counter before the processor is offered to others
 
@@ -29,7 +29,7 @@ def barrier(counter, n):
                 give_way()
 
 
-@jit
+@inline
 def share(count, me, n, unit):
     """This thread's part of range(count), in whole units but for the end: (first, end)."""
     units = (count + unit - 1) // unit
