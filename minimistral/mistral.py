@@ -35,6 +35,8 @@ class Mistral:
     True
     """
 
+    cache_class = RollingCache  # of the caches that it reads; a compiled model has its own
+
     def __init__(self, config: Config, weights: Weights, arithmetic: Arithmetic):
         self.config = config
         self.weights = weights
@@ -245,7 +247,7 @@ class Mistral:
         caches = [self.new_cache() if c is None else c for c in caches]
         if len({id(c) for c in caches}) != len(caches):
             raise BadInput("caches: one cache is given to two sequences; each needs its own")
-        if not all(c.fits(self.config, self.arithmetic.dtype) for c in caches):
+        if not all(type(c) is self.cache_class and c.fits(self.config, self.arithmetic.dtype) for c in caches):
             raise BadInput("caches: made by another model, window or arithmetic; model.new_cache() makes one")
         return sequences, caches, single
 

@@ -1,9 +1,12 @@
-"""Prints a SHA-256 of exact logits for one small model: run by test_same_bits.py in processes with other settings.
+"""Prints a SHA-256 of exact logits for one small model: run by tests in processes with other settings.
+
+With the argument `cpu`: by the compiled kernels, in chunks of 100, 17 and 1.
 
 The weights are float32 and bfloat16, with a few large outliers; 100 tokens, window 24.
 """
 
 import hashlib
+import sys
 
 import numpy as np
 
@@ -33,8 +36,15 @@ def sha256(x: np.ndarray) -> str:
 
 
 def main() -> None:
-    for dtype in ("float32", "bfloat16"):
-        print(sha256(outlier_model(dtype)(TOKENS)))
+    chunks = (100, 17, 1) if "cpu" in sys.argv else (100,)
+    for chunk in chunks:
+        for dtype in ("float32", "bfloat16"):
+            model = outlier_model(dtype)
+            if "cpu" in sys.argv:
+                from fastpath import model_class
+
+                model = model_class("cpu")(model.config, model.weights, model.arithmetic)
+            print(sha256(model(TOKENS, chunk=chunk)))
 
 
 if __name__ == "__main__":

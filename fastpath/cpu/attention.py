@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastpath.cpu.bits import bits32, bits64, clear, copy, int32s, inline, jit
+from fastpath.cpu.bits import bits32, bits64, clear, copy, inline, int32s, jit
 from fastpath.cpu.numbers import (
     INFINITY,
     LOWER,

@@ -5,15 +5,16 @@ the key here, so that an edit anywhere compiles anew. A cache folder that cannot
 then compiled in every process.
 """
 
-import zlib
+import sys
+import threading
 from collections.abc import Callable
-from pathlib import Path
 
-from numba import njit
+from numba import njit, typeof
 
 from fastpath.cpu import layers
+from fastpath.cpu.compiled import remember, source_number
 
-SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+PATIENCE = 1.0  # seconds before a person is told what takes so long: longer than loading from the cache
 
 
 def _entries(source: int) -> tuple[Callable, ...]:
@@ -38,4 +39,25 @@ def _entries(source: int) -> tuple[Callable, ...]:
     return forward, row_scales
 
 
-forward, row_scales = _entries(zlib.crc32(b"".join(path.read_bytes() for path in SOURCES)))
+forward, row_scales = _entries(source_number())
+
+
+def prepare(kernel: Callable, *arguments) -> None:
+    """Compile a kernel for these arguments, or load it; done before the first call only."""
+    if kernel.signatures:
+        return
+    teller = threading.Timer(PATIENCE, _tell)
+    teller.daemon = True
+    teller.start()
+    try:
+        kernel.compile(tuple(typeof(a) for a in arguments))
+    finally:
+        teller.cancel()
+    if kernel is forward:
+        remember(kernel.stats.cache_path)
+
+
+def _tell() -> None:
+    """On a terminal or in a notebook, one line that compiling takes a while."""
+    if sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        print("compiling the kernels for this processor: some seconds, once", file=sys.stderr)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fastpath.cpu.attention import AttentionScratch, attend_block, attend_one, rotate, vector_to_grid
-from fastpath.cpu.bits import bits32, copy, float32_of, int32s, inline, jit, uint16s
+from fastpath.cpu.bits import bits32, copy, float32_of, inline, int32s, jit, uint16s
 from fastpath.cpu.linear import FLOAT16, FLOAT32, Matrix, Scratch, linear, quantize
+from fastpath.cpu.meeting import barrier, share
 from fastpath.cpu.numbers import INFINITY, power, rms_norm, silu, stored, top_exponent
 from fastpath.cpu.ring import write_ring
 from fastpath.cpu.simd import TILE_ROWS, TILE_TOKENS
-from fastpath.cpu.team import barrier, share
 
 (NORM_1, Q, K, V, Q_ROPE, K_ROPE, ATTENTION, WO_OUT, RESIDUAL, NORM_2, GATE, UP, HIDDEN, W2_OUT, OUTPUT) = range(15)
 QKV, ATTENDED, GATE_UP, DOWN, LOGITS = range(5)  # a layer's four steps, each a product or a few; and the last of all

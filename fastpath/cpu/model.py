@@ -1,5 +1,6 @@
 """Mistral on the compiled kernels: what is asked of them is laid out here, and what they found is looked at."""
 
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ class CpuMistral(Mistral):
     """A Mistral whose forward pass is compiled; the same calls, errors and bits. Arithmetic: exact."""
 
     backend = "cpu"
+    cache_class = IntegerCache
 
     def __init__(self, config: Config, weights, arithmetic, threads: int | None = None):
         if arithmetic.name != "exact":
@@ -56,7 +58,8 @@ class CpuMistral(Mistral):
         self._matrices = _Matrices(weights, config, self._team)
         self._windows = np.array([c.layer_window(i) or 0 for i in range(c.n_layers)], np.int64)
         self._no_cache = IntegerCache(config)
-        self._workspace: Workspace | None = None
+        self._workspaces: dict[int, Workspace] = {}  # by rows
+        self._lock = threading.RLock()  # two callers would write the same workspace
         self._attention_scratch: AttentionScratch | None = None
         self._pages: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -66,6 +69,10 @@ class CpuMistral(Mistral):
 
     def hidden(self, sequences, caches, stage: Stage = finite) -> np.ndarray:
         """Token ids of each sequence -> the residual stream after the final norm, all rows of all: (T, dim)."""
+        with self._lock:
+            return self._hidden(sequences, caches, stage)
+
+    def _hidden(self, sequences, caches, stage: Stage) -> np.ndarray:
         c, traced = self.config, stage is not finite
         counts = [len(s) for s in sequences]
         lengths = [cache.length for cache in caches]
@@ -80,7 +87,7 @@ class CpuMistral(Mistral):
         scratch = self._attention_room(most, max(counts) > 1)
 
         def run(first: int, end: int, finish: bool) -> None:
-            self._run(first, end, finish, stages, gathered, batch, scratch)
+            self._run(first, end, finish, work, stages, gathered, batch, scratch)
 
         if traced:
             for i in range(c.n_layers):
@@ -102,30 +109,30 @@ class CpuMistral(Mistral):
     def output(self, h: np.ndarray, stage: Stage = finite) -> np.ndarray:
         """Rows of `hidden` -> logits: (T, dim) -> (T, vocab_size)."""
         y = np.empty((len(h), self.config.vocab_size), np.float32)
-        work = self._room(len(h))
-        stages = work.stages._replace(norm=np.ascontiguousarray(h), logits=y)
-        layers_ = self.config.n_layers
-        counts, caches = [1], [self._no_cache]
-        batch = self._batch_of(counts, [0], caches)
-        self._run(
-            layers_, layers_ + 1, False, stages, self._gathered(counts, caches), batch, self._attention_room(1, False)
-        )
+        n, caches = self.config.n_layers, [self._no_cache]
+        with self._lock:
+            work = self._room(len(h))
+            stages = work.stages._replace(norm=np.ascontiguousarray(h), logits=y)
+            batch, gathered = self._batch_of([1], [0], caches), self._gathered([1], caches)
+            self._run(n, n + 1, False, work, stages, gathered, batch, self._attention_room(1, False))
         return stage("logits", y)
 
     def _run(
-        self, first: int, end: int, finish: bool, stages: Stages, gathered: Gathered, batch: Batch, scratch
+        self, first: int, end: int, finish: bool, work: Workspace, stages: Stages, gathered, batch, scratch
     ) -> None:
         """Layers first to end; layer n_layers is the output."""
         n = self.config.n_layers
         weights = self._matrices.table(first, end)
         steps = 4 * first, 4 * min(end, n) + (end > n)
-        self._team.run(kernels.forward, *steps, finish, TERMS, self._shape, weights, stages, self._workspace.integers,
-                       self._workspace.new, gathered, batch, self._workspace.scratch, scratch)  # fmt: skip
+        self._team.run(kernels.forward, *steps, finish, TERMS, self._shape, weights, stages, work.integers, work.new,
+                       gathered, batch, work.scratch, scratch)  # fmt: skip
 
     # ---- what the kernels need ----------------------------------------------------------------------------------
 
     def _room(self, T: int) -> Workspace:
-        if self._workspace is None or len(self._workspace.stages.q) != T:
+        if T not in self._workspaces:
+            if len(self._workspaces) >= 3:
+                self._workspaces.clear()
             c = self.config
             q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
             f = [np.empty((T, n), np.float32) for n in (c.dim, c.dim, q, kv, kv)]
@@ -135,8 +142,8 @@ class CpuMistral(Mistral):
             rows, heads = (c.n_layers, T, kv), (c.n_layers, T, c.n_kv_heads)
             new = New(*(np.empty(shape, np.int32) for shape in (rows, rows, heads, heads)))
             longest = max(c.dim, c.hidden_dim, q)
-            self._workspace = Workspace(stages, integers_for(T, longest), new, scratch_for(self._team.threads, T))
-        return self._workspace
+            self._workspaces[T] = Workspace(stages, integers_for(T, longest), new, scratch_for(self._team.threads, T))
+        return self._workspaces[T]
 
     def _attention_room(self, keys: int, blocks: bool) -> AttentionScratch:
         room = self._attention_scratch
@@ -244,16 +251,21 @@ class _Matrices:
         self._norm: np.ndarray | None = None
 
     @property
+    def _kept(self) -> bool:
+        """Whether the weights keep what they made: a checkpoint does when its memory allows; arrays always."""
+        return getattr(self._weights, "all_kept", True)
+
+    @property
     def resident(self) -> bool:
         """Whether every matrix is here to stay, so that all layers can be run in one call."""
-        return len(self._held) == self._config.n_layers * len(MATRICES) + 1 and getattr(self._weights, "all_kept", True)
+        return len(self._held) == self._config.n_layers * len(MATRICES) + 1 and self._kept
 
     def table(self, first: int, end: int) -> Weights:
         """Weights, with the rows of layers first to end filled in."""
         if self._norm is None:
             self._norm = np.asarray(self._weights.norm, np.float64)
         if not self.resident:
-            if not getattr(self._weights, "all_kept", True):
+            if not self._kept:
                 self._held.clear()
             for i in range(first, end):
                 if i == self._config.n_layers:

@@ -18,7 +18,7 @@ class IntegerCache(RollingCache):
 
     def fits(self, config: Config, dtype: np.dtype) -> bool:
         """Whether a compiled model of this config can continue it."""
-        return super().fits(config, np.dtype(np.int32))
+        return super().fits(config, np.dtype(np.int32))  # whatever the model's own type
 
     def read(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Keys and values on their grids, (S, n_kv_heads, head_dim) float32, and their positions (S,)."""

@@ -12,28 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba.core import config
 
-from fastpath.cpu.bits import atomic_add, give_way, inline, jit
-
-SPINS = 2000  # looks at the counter before the processor is offered to others
-
-
-@jit
-def barrier(counter, n):
-    """Wait for the n threads of the team. The counter only grows: each n arrivals are one meeting."""
-    if n > 1:
-        goal = (atomic_add(counter, 1) // n + 1) * n
-        spins = 0
-        while atomic_add(counter, 0) < goal:
-            spins += 1
-            if spins > SPINS:
-                give_way()
-
-
-@inline
-def share(count, me, n, unit):
-    """This thread's part of range(count), in whole units but for the end: (first, end)."""
-    units = (count + unit - 1) // unit
-    return min(units * me // n * unit, count), min(units * (me + 1) // n * unit, count)
+from fastpath.cpu.kernels import prepare
 
 
 class Team:
@@ -48,6 +27,7 @@ class Team:
         """kernel(me, n, counter, *arguments) in every thread; returns when all have."""
         counter = np.zeros(1, np.int64)
         n, address = self.threads, counter.ctypes.data
+        prepare(kernel, 0, n, address, *arguments)
         if n == 1:
             kernel(0, 1, address, *arguments)
             return

@@ -64,6 +64,14 @@ class LazyWeights:
         """Bytes of the copies that are kept."""
         return sum(w.nbytes for w in self._kept.values())
 
+    @property
+    def all_kept(self) -> bool:
+        """Whether every matrix has been used and is kept, so that none will be made anew."""
+        sources = self._checkpoint.tensors.sources
+        return len(self._kept) == sum(len(file.entries[name].shape) == 2 for file, name in sources.values()) - (
+            not self._checkpoint.config.tied_embeddings  # the embedding is read by rows, from the file
+        )
+
     def vector(self, name: str) -> np.ndarray:
         """A norm's weight, as stored."""
         self._check(name)
