@@ -149,7 +149,33 @@ def test_options_reach_the_model(command, folders):
     assert command("generate", PROMPT, "--model", folders / "window", *given, "--seed", 1)[1] != expected
     assert command("generate", PROMPT, "--model", folders / "window", *given, "--window", 2)[1] != expected
     assert command("generate", PROMPT, "--model", folders / "window", *given, "--memory", "1KB")[1] == expected
-    assert command("generate", PROMPT, "--model", folders / "window", *given, "--backend", "numpy")[1] == expected
+    for backend in ("numpy", "cpu"):
+        found = command("generate", PROMPT, "--model", folders / "window", *given, "--backend", backend)
+        assert found == (0, expected, "")
+
+
+def test_auto_never_waits_for_a_compiler_unless_that_pays(monkeypatch):
+    from fastpath.cpu import compiled
+    from minimistral.cli.backend import compiled_pays
+
+    model = Mistral.from_pretrained()  # 1.4 M parameters: about 10 ms a token
+    for before, tokens, pays in ((True, 1, True), (False, 256, False), (False, 3000, False), (False, 6000, True)):
+        monkeypatch.setattr(compiled, "compiled_before", lambda before=before: before)
+        assert compiled_pays(model, tokens) == pays
+
+
+def test_the_mark_of_compiled_kernels_is_found_where_numba_keeps_them(monkeypatch, tmp_path):
+    from fastpath.cpu import compiled
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert not compiled.compiled_before()
+    (tmp_path / "some_folder").mkdir()
+    compiled.remember(str(tmp_path / "some_folder"))
+    assert compiled.compiled_before()
+    monkeypatch.setattr(compiled, "source_number", lambda: 1)
+    assert not compiled.compiled_before()
+    compiled.remember(str(tmp_path / "not" / "there"))  # cannot be written: no error
+    compiled.remember(None)
 
 
 def test_a_stop_string_ends_the_continuation_before_it_and_leaves_the_prompt_alone(command, folders):
@@ -392,8 +418,7 @@ BAD = {  # name: (arguments, what the line must hold)
     "memory-empty": ([*GENERATE, "--memory", ""], "--memory"),
     "arithmetic": ([*GENERATE, "--arithmetic", "int4"], "int4"),
     "backend": ([*GENERATE, "--backend", "tpu"], "--backend: 'tpu'"),
-    "backend-cpu": ([*GENERATE, "--backend", "cpu"], "fastpath"),
-    "backend-cuda": ([*GENERATE, "--backend", "cuda"], "fastpath"),
+    "backend-cuda": ([*GENERATE, "--backend", "cuda"], "cuda"),
     "backend-cpu-float32": ([*GENERATE, "--backend", "cpu", "--arithmetic", "float32"], "exact only"),
     "stop-empty": ([*GENERATE, "--stop", ""], "--stop"),
     "model-nowhere": (["generate", "a", "--model", "{new}/none"], "none"),

@@ -13,12 +13,13 @@ from test_same_bits import KNOWN
 
 import fastpath
 from fastpath.cpu.model import CpuMistral
+from fastpath.cpu.team import threads_for
 from minimistral import BadInput, Config, Mistral
 from minimistral.errors import NotFinite
 from minimistral.weights import random_tensors
 
 
-def compiled(model: Mistral, threads: int | None = None) -> CpuMistral:
+def compiled(model: Mistral, threads: int = 2) -> CpuMistral:
     return CpuMistral(model.config, model.weights, model.arithmetic, threads)
 
 
@@ -200,6 +201,14 @@ def test_the_same_error_for_the_same_stage(name):
         assert "NaN" in str(found.value) and (name == "output.weight" or cache.length == 0)
 
 
+def test_threads_are_as_many_as_are_worth_it(monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    monkeypatch.setattr("numba.core.config.NUMBA_NUM_THREADS", 8)
+    assert [threads_for(n) for n in (1000, 10**6, 1_700_000, 10**9)] == [1, 2, 3, 8]
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "8")
+    assert threads_for(1000) == 8
+
+
 def test_other_arithmetics_are_refused():
     with pytest.raises(BadInput, match="exact only"):
         CpuMistral.from_pretrained(arithmetic="float32")
@@ -224,7 +233,7 @@ import numpy as np
 from fastpath.cpu.kernels import row_scales
 from fastpath.cpu.team import Team
 w, scales, factors = np.array([[1.5, -3.0]], np.float32), np.zeros(1, np.float32), np.zeros(1)
-Team().run(row_scales, 2, w.ctypes.data, 1, 2, scales, factors)
+Team(1).run(row_scales, 2, w.ctypes.data, 1, 2, scales, factors)
 print(row_scales.stats.cache_path, factors[0] * 2**21)
 """
     run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True,

@@ -11,9 +11,10 @@ from fastpath.cpu.layers import Batch, Gathered, New, Shape, Stages, Weights
 from fastpath.cpu.linear import KINDS, Integers, Scratch, integers_for, scratch_for
 from fastpath.cpu.ring import IntegerCache, key_bits
 from fastpath.cpu.simd import TILE_ROWS
-from fastpath.cpu.team import Team
+from fastpath.cpu.team import Team, threads_for
 from minimistral.arithmetic.exact import TERMS
 from minimistral.config import Config
+from minimistral.costs import parameters
 from minimistral.errors import BadInput, NotFinite
 from minimistral.mistral import Mistral
 from minimistral.rope import rope_table
@@ -40,7 +41,10 @@ class Workspace(NamedTuple):
 
 
 class CpuMistral(Mistral):
-    """A Mistral whose forward pass is compiled; the same calls, errors and bits. Arithmetic: exact."""
+    """A Mistral whose forward pass is compiled; the same calls, errors and bits. Arithmetic: exact.
+
+    threads: None for as many as are worth it; the bits do not depend on it.
+    """
 
     backend = "cpu"
     cache_class = IntegerCache
@@ -54,7 +58,7 @@ class CpuMistral(Mistral):
         self._shape = Shape(
             c.n_layers, c.head_dim, c.n_heads, c.n_kv_heads, key_bits(c.head_dim), float(c.norm_eps), scale
         )
-        self._team = Team(threads)
+        self._team = Team(threads_for(parameters(c)["total"]) if threads is None else threads)
         self._matrices = _Matrices(weights, config, self._team)
         self._windows = np.array([c.layer_window(i) or 0 for i in range(c.n_layers)], np.int64)
         self._no_cache = IntegerCache(config)

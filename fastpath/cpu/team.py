@@ -14,12 +14,21 @@ from numba.core import config
 
 from fastpath.cpu.kernels import prepare
 
+SHARE = 500_000  # weights for each thread at least: with fewer, meeting costs more than sharing gains
+
+
+def threads_for(weights: int) -> int:
+    """As many threads as NUMBA_NUM_THREADS says; if it says nothing, as there are processors and enough weights."""
+    if "NUMBA_NUM_THREADS" in os.environ:
+        return config.NUMBA_NUM_THREADS
+    return max(1, min(config.NUMBA_NUM_THREADS, weights // SHARE))
+
 
 class Team:
-    """`threads` threads (None: as many as Numba uses, so NUMBA_NUM_THREADS holds); the caller is one of them."""
+    """So many threads; the caller is one of them."""
 
-    def __init__(self, threads: int | None = None):
-        self.threads = config.NUMBA_NUM_THREADS if threads is None else threads
+    def __init__(self, threads: int):
+        self.threads = threads
         self._lock = threading.Lock()  # two callers that share the workers would wait for each other
         self._workers, self._process = None, None
 
