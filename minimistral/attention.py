@@ -5,6 +5,9 @@ import numpy as np
 from minimistral.arithmetic import Arithmetic
 from minimistral.errors import NotFinite
 
+NO_SOFTMAX = "scores: a query's largest score is not finite (too large a number, or no key is seen)"
+QUERIES = 64  # taken through softmax together: few enough that many keys are seen by none of them
+
 
 def heads_of(kv_head: int, n_heads: int, n_kv_heads: int) -> slice:
     """The query heads that read one key/value head: those with h // (n_heads / n_kv_heads) == kv_head.
@@ -42,14 +45,24 @@ def attention_values(scores: np.ndarray, v: np.ndarray, arithmetic: Arithmetic) 
     """
     (n_heads, T, _), (_, n_kv_heads, head_dim) = scores.shape, v.shape
     attended = np.empty((T, n_heads, head_dim), arithmetic.dtype)
-    for g in range(n_kv_heads):
-        heads = heads_of(g, n_heads, n_kv_heads)
-        s = arithmetic.wide(scores[heads])  # (group, T, S)
+    for t in range(0, T, QUERIES):
+        keys = seen_keys(scores[:, t : t + QUERIES])
+        s = arithmetic.wide(scores[:, t : t + QUERIES, keys])
         best = s.max(axis=-1, keepdims=True)
         if not np.isfinite(best).all():
-            if (best == -np.inf).any():
-                raise NotFinite("scores: a query sees no key")
-            raise NotFinite("scores: a query's largest score is NaN or infinite")
+            raise NotFinite(NO_SOFTMAX)
         p = np.where(s == -np.inf, 0, arithmetic.exp(s - best))  # not yet divided by its sum
-        attended[:, heads] = arithmetic.weighted_mean(p, v[:, g]).swapaxes(0, 1)
+        for g in range(n_kv_heads):
+            heads = heads_of(g, n_heads, n_kv_heads)
+            attended[t : t + QUERIES, heads] = arithmetic.weighted_mean(p[heads], v[keys, g]).swapaxes(0, 1)
     return attended
+
+
+def seen_keys(scores: np.ndarray) -> slice:
+    """From the first to the last key that any query sees: scores (n_heads, T, S); what lies outside weighs nothing.
+
+    >>> seen_keys(np.array([[[-np.inf, 0.5, -np.inf, -np.inf], [-np.inf, 0.5, 0.25, -np.inf]]]))
+    slice(1, 3, None)
+    """
+    keys = np.flatnonzero((scores != -np.inf).any(axis=(0, 1))).tolist()
+    return slice(keys[0], keys[-1] + 1) if keys else slice(None)

@@ -161,5 +161,5 @@ def test_the_limit_is_on_the_keys_that_are_seen():
         return attention_values(attention_scores(q, k, seen, exact), v, exact)
 
     assert np.array_equal(attend(k, v, seen), attend(k[seen[0]], v[seen[0]], np.ones((1, 50), bool)))
-    with pytest.raises(BadInput, match="at most 32768 terms, found 33000"):
+    with pytest.raises(BadInput, match="at most 32768 terms"):
         attend(k, v, np.ones((1, 33_000), bool))

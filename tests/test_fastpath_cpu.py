@@ -198,7 +198,7 @@ def test_the_same_error_for_the_same_stage(name):
         with pytest.raises(NotFinite) as found:
             model(tokens, cache, chunk=chunk)
         assert str(found.value) == str(expected.value)
-        assert "NaN" in str(found.value) and (name == "output.weight" or cache.length == 0)
+        assert name == "output.weight" or cache.length == 0
 
 
 def test_threads_are_as_many_as_are_worth_it(monkeypatch):

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from minimistral.arithmetic import by_name
 from minimistral.arithmetic.functions import exp, turns
 from minimistral.arithmetic.grid import grid, top
-from minimistral.attention import attention_scores, attention_values
+from minimistral.attention import QUERIES, attention_scores, attention_values, seen_keys
 from minimistral.errors import BadInput, NotFinite
 from minimistral.rms_norm import rms_norm
 from minimistral.rope import rope_table, rotate
 from minimistral.sampling import argmax, sample, uniform
 from minimistral.swiglu import swiglu
+from minimistral.window import window_mask
 
 EXACT = by_name("exact")
 F32 = np.float32
@@ -421,3 +422,24 @@ def test_keys_that_are_not_seen_change_no_bit(seed, S):
     v[S:] *= F32(1e30)  # what is not seen has weight 0, however large
     seen = np.broadcast_to(np.arange(S + 3) < S, (2, S + 3))
     assert bits(attend(q, k, v, seen)) == bits(attend(q, k[:S], v[:S]))
+
+
+@pytest.mark.parametrize("window, first", [(5, 0), (37, 50), (None, 9)])
+def test_queries_taken_together_or_one_by_one_give_the_same_bits(window, first):
+    """Two whole blocks of queries and three more, over keys in a ring's order: the sum skips keys at both ends."""
+    rng, T = np.random.default_rng(first), 2 * QUERIES + 3
+    positions = np.concatenate([np.roll(np.arange(first), 7), first + np.arange(T)])
+    q, k, v = (rng.normal(size=(n, 6)).astype(F32) for n in (T, len(positions), len(positions)))
+    seen = window_mask(positions[first:], positions, window)
+    one_by_one = [attend(q[t : t + 1], k[seen[t]], v[seen[t]]) for t in range(T)]
+    assert bits(attend(q, k, v, seen)) == bits(np.concatenate(one_by_one))
+    seen[QUERIES + 2] = False
+    with pytest.raises(NotFinite, match="no key is seen"):
+        attend(q, k, v, seen)
+
+
+def test_the_stretch_of_seen_keys_is_that_of_all_heads_and_queries():
+    scores = np.full((2, 3, 9), -np.inf)
+    assert seen_keys(scores) == slice(None)  # for the error that follows
+    scores[0, 2, 4], scores[1, 0, 6] = 1, np.nan
+    assert seen_keys(scores) == slice(4, 7)

@@ -84,14 +84,6 @@ def attention_scratch_for(threads: int, keys: int, head_dim: int, blocks: bool) 
     )
 
 
-NOT_FINITE, NO_KEY = -1, -2  # in place of a count of keys: the largest score is NaN or infinite; there is none
-
-
-@inline
-def no_softmax(largest):
-    return NO_KEY if largest == UNSEEN else NOT_FINITE
-
-
 @inline
 def is_finite(x):
     return bits32(x) & np.int32(0x7FFFFFFF) < np.int32(0x7F800000)
@@ -109,7 +101,7 @@ def attend_one(q, own, ring, slots, length, window, heads, g, bits, scale, scrat
 
     own: key, value (d,) as integers, and their exponents. ring: addresses of a layer's keys, values and exponents.
     scores_out: (S + 1,) in the order of slots, own key last; or empty.
-    Returns the largest bits of out, and how many keys count; (INFINITY, NOT_FINITE or NO_KEY) if there is no softmax.
+    Returns the largest bits of out, and how many keys count; (INFINITY, -1) if there is no softmax.
     """
     key, value, key_exponent, value_exponent = own
     d, filled = q.size, min(length, slots)
@@ -131,7 +123,7 @@ def attend_one(q, own, ring, slots, length, window, heads, g, bits, scale, scrat
     if scores_out.size:
         copy(scores, scores_out[:n])
     if not is_finite(largest):
-        return INFINITY, no_softmax(largest)
+        return INFINITY, -1
     D, top, count = np.int64(0), np.int64(0), 0
     for j in range(n):
         w = weight_of(scores[j], np.float64(largest))
@@ -202,7 +194,7 @@ def attend_block(q, r0, rows, group, g, keys, values, key_exponents, value_expon
             for j in range(S):
                 scores_out[h, t, first + j] = scratch.scores[j * B + c]
         if not is_finite(np.float32(row[ROW_LARGEST, c])):
-            return INFINITY, no_softmax(row[ROW_LARGEST, c])
+            return INFINITY, -1
     # Weights: p, its sum D, and p t on its grid.
     D, top, counts = scratch.totals[:B], scratch.totals[B : 2 * B], scratch.sums[:B]
     clear(D)

@@ -20,7 +20,7 @@ from fastpath.cpu.simd import TILE_ROWS, TILE_TOKENS
 QKV, ATTENDED, GATE_UP, DOWN, LOGITS = range(5)  # a layer's four steps, each a product or a few; and the last of all
 FIRST = (0, 3, 4, 6, 7, 8)  # of a step's matrices in the table: wq wk wv, wo, w1 w3, w2; the output is alone in its row
 FLAG_OF = (Q, K, V, WO_OUT, GATE, UP, W2_OUT, Q)  # the stage that a matrix makes
-SCORES = 15  # beside the stages: NOT_FINITE or NO_KEY, where a query has no softmax
+SCORES = 15  # beside the stages: a query's largest score is not finite
 COUNT = 16  # not a flag: the most keys that count for one query
 FLAGS = 17  # of a layer
 SMALLEST = -100  # exponent of a row's top down to which a float32 scale makes integers of its weights
@@ -234,7 +234,7 @@ def attend(me, n, layer, shape, s, new, gathered, batch, scratch, flags):
 def note_attention(flags, worst, count):
     note(flags, ATTENTION, worst)
     if count < 0:
-        flags[SCORES] = min(flags[SCORES], count)
+        flags[SCORES] = 1
     flags[COUNT] = max(flags[COUNT], count)  # two threads may both write: either is more than allowed when one is
 
 

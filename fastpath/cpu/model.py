@@ -6,13 +6,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fastpath.cpu import kernels, layers
-from fastpath.cpu.attention import NO_KEY, AttentionScratch, attention_scratch_for
+from fastpath.cpu.attention import AttentionScratch, attention_scratch_for
 from fastpath.cpu.layers import Batch, Gathered, New, Shape, Stages, Weights
 from fastpath.cpu.linear import KINDS, Integers, Scratch, integers_for, scratch_for
 from fastpath.cpu.ring import IntegerCache, key_bits
 from fastpath.cpu.simd import TILE_ROWS
 from fastpath.cpu.team import Team, threads_for
-from minimistral.arithmetic.exact import TERMS
+from minimistral.arithmetic.exact import TERMS, TOO_MANY
+from minimistral.attention import NO_SOFTMAX
 from minimistral.config import Config
 from minimistral.costs import parameters
 from minimistral.errors import BadInput, NotFinite
@@ -216,10 +217,9 @@ class CpuMistral(Mistral):
     @staticmethod
     def _raise_scores(found: int, keys: int) -> None:
         if found:
-            what = "sees no key" if found == NO_KEY else "'s largest score is NaN or infinite"
-            raise NotFinite(f"scores: a query{'' if found != NO_KEY else ' '}{what}")
+            raise NotFinite(NO_SOFTMAX)
         if keys > TERMS:
-            raise BadInput(f"exact arithmetic sums at most {TERMS} terms, found {keys}; try float32")
+            raise BadInput(TOO_MANY)
 
     def _show(self, s: Stages, i: int, counts, caches, stage: Stage) -> None:
         """Hand a layer's stages over, in the reference's order and shapes."""

@@ -13,7 +13,8 @@ if np.float32(2.0**-149) * np.float32(1) == 0:
 X_BITS, W_BITS = 31, 23  # left and right of a product, beside the sign
 P_STEP = 2.0**-36  # on which attention's denominator is summed
 TERMS = 32768  # of one sum: 2^15 terms of 2^15 x 2^23 make 2^53
-ROWS = 128  # of a matrix widened at a time: both products are made while it is in the processor's cache
+TOO_MANY = f"exact arithmetic sums at most {TERMS} terms; try float32"
+ROWS = 128  # of a matrix widened at a time (or more): both products are made while it is in the processor's cache
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -23,12 +24,13 @@ def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     x = high + low, 16 bits each; with 23 bits of w neither sum passes 2^53, so both are exact in any order.
     At most 32768 terms, or BadInput; one that is 0 (a key that is not seen has weight 0) does not count.
     """
-    if x.shape[-1] > TERMS and (terms := np.count_nonzero(x, axis=-1).max()) > TERMS:
-        raise BadInput(f"exact arithmetic sums at most {TERMS} terms, found {terms}; try float32")
+    if x.shape[-1] > TERMS and np.count_nonzero(x, axis=-1).max() > TERMS:
+        raise BadInput(TOO_MANY)
     x = grid(x, X_BITS)
     high = snap(x, top(x) * 2.0**-15)
     both = np.concatenate([high, x - high], axis=-2)  # (..., 2T, K)
-    y = [both @ widen(w[n : n + ROWS], FLOAT64).T for n in range(0, len(w), ROWS)]
+    rows = max(ROWS, both.shape[-2])  # the more there is to do with them, the more are taken
+    y = [both @ widen(w[n : n + rows], FLOAT64).T for n in range(0, len(w), rows)]
     high, low = np.split(np.concatenate(y, axis=-1), 2, axis=-2)
     return high + low
 

@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 
-# ---- exp -----------------------------------------------------------------------------------------------------------
 LOG2E = float.fromhex("0x1.71547652b82fep+32")  # log2(e) * 2^32
 EXP2 = (32634, 332146, 2863440, 20654580, 119194155, 515882503, 1488522236, 2147483648)  # 2^f, highest power first
 
@@ -19,15 +18,14 @@ def exp(x: np.ndarray) -> np.ndarray:
     [1.0, 2.7182818]
     """
     y = np.rint(np.clip(x, -600.0, 600.0) * LOG2E).astype(np.int64)  # x log2(e), in units of 2^-32
-    f = ((y + 2**31) & (2**32 - 1)) - 2**31  # its fraction
-    k = (y - f) >> 32  # its nearest integer
+    k = (y + 2**31) >> 32  # its nearest integer
+    f = y - (k << 32)  # its fraction, -2^31 <= f < 2^31
     p = np.full_like(f, EXP2[0])
     for c in EXP2[1:]:
         p = (p * f >> 32) + c
-    return p.astype(np.float64) * ((k - 31 + 1023) << 52).view(np.float64)  # times 2^(k - 31), made from its bits
+    return p * ((k - 31 + 1023) << 52).view(np.float64)  # times 2^(k - 31), made from its bits
 
 
-# ---- cos and sin ---------------------------------------------------------------------------------------------------
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 TURN = float.fromhex("0x1.921fb54442d18p+2")  # 2 pi
 SIN = [float.fromhex(h) for h in (
@@ -60,12 +58,7 @@ def cos_sin(positions: np.ndarray, turns: np.ndarray) -> tuple[np.ndarray, np.nd
     quarter = (u + np.uint64(1 << 61)) >> np.uint64(62)  # the nearest quarter turn; what is left is within 1/8
     x = (u - (quarter << np.uint64(62))).astype(np.int64).astype(np.float64) * 2.0**-64 * TURN
     z = x * x
-    s, c = np.full_like(z, SIN[0]), np.full_like(z, COS[0])
-    for a in SIN[1:]:
-        s = s * z + a
-    for a in COS[1:]:
-        c = c * z + a
-    s = s * x
+    s, c = np.polyval(SIN, z) * x, np.polyval(COS, z)  # by Horner's rule
     q = (quarter & np.uint64(3)).astype(np.int64)
     cos, sin = np.choose(q, (c, -s, -c, s)), np.choose(q, (s, c, -s, -c))
     return cos.astype(np.float32), sin.astype(np.float32)
