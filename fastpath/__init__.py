@@ -19,7 +19,10 @@ BACKENDS = ("cpu", "cuda")
 
 
 def model_class(backend: str) -> type[Mistral]:
-    """Mistral as this backend computes it. BadInput if there is none of this name, or this machine lacks it."""
+    """Mistral as this backend computes it. BadInput if there is none of this name.
+
+    Making a model of the class raises BadInput if this machine lacks what it needs.
+    """
     if backend == "cpu":
         from fastpath.cpu import CpuMistral
 

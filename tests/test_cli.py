@@ -27,7 +27,7 @@ from minimistral.trace import stage_names, stage_shape
 from minimistral.weights import random_tensors
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("generate", "inspect", "trace", "convert")
+VERBS = ("generate", "inspect", "trace", "convert", "verify")  # bench and make-checkpoint: minutes, and gigabytes
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 COMMAND = [sys.executable, "-m", "minimistral"]
 PROMPT = "a small fox ran home"
