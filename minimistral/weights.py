@@ -78,12 +78,14 @@ def random_tensors(config: Config, seed: int = 0, dtype: np.dtype | str = "float
     Matrices are uniform with rows of about unit gain; norm weights lie in 0.5 .. 1.5, so that leaving one out shows.
     """
     rng = np.random.default_rng(seed)
-    tensors = {}
-    for name, shape in tensor_shapes(config).items():
-        u = rng.random(shape) - 0.5  # uniform: unlike normal draws, made without a mathematics library
-        gain = 1 + u if len(shape) == 1 else u * (12 / shape[1]) ** 0.5 * (2 if ".wq." in name or ".wk." in name else 1)
-        tensors[name] = gain.astype(np.float32).astype(dtype)
-    return tensors
+    return {name: random_rows(rng, name, shape).astype(dtype) for name, shape in tensor_shapes(config).items()}
+
+
+def random_rows(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The next rows of a tensor, float32. Uniform: unlike normal draws, made without a mathematics library."""
+    u = rng.random(shape) - 0.5
+    gain = 2 if ".wq." in name or ".wk." in name else 1
+    return (1 + u if len(shape) == 1 else u * (12 / shape[1]) ** 0.5 * gain).astype(np.float32)
 
 
 def from_tensors(tensors: dict[str, np.ndarray], config: Config, arithmetic: Arithmetic) -> Arrays:

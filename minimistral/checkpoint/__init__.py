@@ -7,6 +7,7 @@ config_file    params.json and config.json
 inspect        config and tensors against each other
 load           weights on demand, within a memory budget
 convert        writing, from either layout to either
+random_checkpoint   random weights of any size, block by block
 """
 
 from minimistral.checkpoint.convert import convert, write_checkpoint

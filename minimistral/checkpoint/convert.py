@@ -43,7 +43,7 @@ def convert(
     """
     checkpoint = open_checkpoint(src)
     place = Place(checkpoint.tensors.sources)
-    with _new_folder(Path(dst), checkpoint.n_bytes) as folder:
+    with new_folder(Path(dst), checkpoint.n_bytes) as folder:
         _write(folder, checkpoint.config, checkpoint.tensors, layout, dtype, checkpoint.token_ids, progress, place)
         for path in sorted(checkpoint.folder.iterdir()):
             if TOKENIZER.fullmatch(path.name) and path.is_file():
@@ -63,7 +63,7 @@ def write_checkpoint(
 
     tensors: any mapping; each is asked for once, so they may be made one at a time. dtype None: as they come.
     """
-    with _new_folder(Path(folder), 0) as unfinished:
+    with new_folder(Path(folder), 0) as unfinished:
         _write(unfinished, config, tensors, layout, dtype, token_ids or {}, None, Place({}))
 
 
@@ -142,7 +142,7 @@ def _cast(tensor: np.ndarray, dtype: np.dtype, where: str) -> Iterator[np.ndarra
 
 
 @contextmanager
-def _new_folder(dst: Path, n_bytes: int) -> Iterator[Path]:
+def new_folder(dst: Path, n_bytes: int) -> Iterator[Path]:
     """A folder under a temporary name beside dst, which gets dst's name when all has gone well, and else is removed."""
     where = shown(dst)
     unfinished = None

@@ -4,7 +4,7 @@ main       the verbs, and what becomes of every error
 options    options that mean the same everywhere, and how they are read
 terminal   what goes to standard output and what to standard error
 backend    --backend: which program computes
-generate, inspect, trace, convert    the verbs
+generate, inspect, trace, convert, bench, make_checkpoint, verify    the verbs
 """
 
 from collections.abc import Sequence

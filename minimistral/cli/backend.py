@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minimistral.cli import terminal
 from minimistral.cli.options import read_memory, read_window
 from minimistral.errors import BadInput
 
@@ -10,22 +11,75 @@ if TYPE_CHECKING:
     from minimistral.mistral import Mistral
 
 BACKENDS = ("auto", "numpy", "cpu", "cuda")
+COMPILING = 20.0  # seconds that compiling the CPU's kernels may take
+NUMPY_TOKEN = 0.008, 0.7e-9  # seconds a token takes NumPy in `exact`, and more for each parameter (measured, 2 cores)
 
 
 def check_backend(backend: str, arithmetic: str) -> None:
     """BadInput if this backend is none, or cannot compute this."""
     if backend not in BACKENDS:
         raise BadInput(f"--backend: {backend!r}, expected one of {', '.join(BACKENDS)}")
-    if backend in ("cpu", "cuda"):
-        if arithmetic != "exact":
-            raise BadInput(f"--backend: {backend} computes exact only, found --arithmetic {arithmetic}; try numpy")
-        raise BadInput(f"--backend: {backend} needs the fastpath package, which is not in this version yet; try numpy")
+    if backend in ("cpu", "cuda") and arithmetic != "exact":
+        raise BadInput(f"--backend: {backend} computes exact only, found --arithmetic {arithmetic}; try numpy")
 
 
-def load(model: Path | None, arithmetic: str, backend: str, memory: str | None, window: str | None) -> "Mistral":
-    """The model that the options name. BadInput for an option or a folder that cannot be used."""
+def load(
+    model: Path | None, arithmetic: str, backend: str, memory: str | None, window: str | None, tokens: int = 0
+) -> "Mistral":
+    """The model that the options name, to run about so many tokens. BadInput for what cannot be used.
+
+    auto: the compiled CPU kernels if they are compiled already, or if so many tokens earn the compiling back; else
+    NumPy. (Not cuda: it has not been verified on a GPU yet, so it must be asked for.)
+    """
     bytes_kept, keys = read_memory(memory), read_window(window)
     check_backend(backend, arithmetic)
-    from minimistral.mistral import Mistral
+    chosen = backend_class("numpy" if backend == "auto" else backend)
+    loaded = chosen.from_pretrained(model, arithmetic, bytes_kept, keys)
+    if backend != "auto":
+        return loaded
+    if arithmetic == "exact" and compiled_pays(loaded, tokens):
+        compiled = backend_class("cpu")(loaded.config, loaded.weights, loaded.arithmetic)
+        compiled.notes, compiled.folder = loaded.notes, loaded.folder
+        loaded = compiled
+    terminal.tell_person([f"computed by {'NumPy' if type(loaded) is chosen else 'the compiled CPU kernels'}"])
+    return loaded
 
-    return Mistral.from_pretrained(model, arithmetic, bytes_kept, keys)
+
+def compiled_pays(model: "Mistral", tokens: int) -> bool:
+    """Whether the CPU's kernels will have finished sooner than NumPy, compiling included."""
+    try:
+        from fastpath.cpu.compiled import compiled_before
+    except ImportError:
+        return False
+    from minimistral.costs import parameters
+
+    each = NUMPY_TOKEN[0] + NUMPY_TOKEN[1] * parameters(model.config)["total"]
+    return compiled_before() or tokens * each > 2 * COMPILING
+
+
+def backend_class(backend: str) -> type["Mistral"]:
+    """Mistral as "numpy", "cpu" or "cuda" computes it. BadInput if that is not here."""
+    if backend == "numpy":
+        from minimistral.mistral import Mistral
+
+        return Mistral
+    try:
+        import fastpath
+
+        return fastpath.model_class(backend)
+    except ImportError as error:
+        raise BadInput(f"--backend: {backend}: {error.name or error} is not installed; try numpy") from None
+
+
+def load_backend(model: Path, arithmetic: str, backend: str, memory: int | None = None) -> "Mistral":
+    """The folder's model in one backend. BadInput if it cannot be loaded."""
+    return backend_class(backend).from_pretrained(model, arithmetic, memory)
+
+
+def fastpath_verify():
+    """The module fastpath.verify. BadInput if it cannot be loaded."""
+    try:
+        import fastpath.verify
+    except ImportError as error:
+        raise BadInput(f"verify: {error.name or error} is not installed") from None
+    return fastpath.verify

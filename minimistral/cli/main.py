@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from minimistral.cli import terminal
+from minimistral.cli.bench import bench
 from minimistral.cli.convert import convert
 from minimistral.cli.generate import generate
 from minimistral.cli.inspect import inspect
+from minimistral.cli.make_checkpoint import make_checkpoint
 from minimistral.cli.trace import trace
+from minimistral.cli.verify import verify
 from minimistral.errors import BadInput
 
 UsageError = typer.BadParameter.__base__  # typer exports only this one kind of it
@@ -32,6 +35,16 @@ EXAMPLES = {
     convert: """
         minimistral convert mistral-folder hf-folder --layout hf
         minimistral convert mistral-folder small --layout mistral --dtype float16""",
+    bench: """
+        minimistral bench --against transformers
+        minimistral bench --backend numpy --arithmetic float32 --lengths W,2W,4W,8W --batch 1,2,4,8
+        minimistral bench --params 7B --backend cuda --against transformers --peer-dtype bfloat16 --json bench.json""",
+    make_checkpoint: """
+        minimistral make-checkpoint random-130m --params 130M
+        minimistral make-checkpoint random-7b --params 7B --layout hf""",
+    verify: """
+        minimistral verify --cases 20
+        minimistral verify --seed 7 --case 12 --json -""",
 }
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,15 +70,15 @@ def minimistral(
     """Mistral 7B as a reference: readable NumPy, the same bits on every machine.
 
     The text goes to standard output; notes, progress and errors go to standard error.
-    Exit status: 0, or 2 after an error, which is one line.
+    Exit status: 0; 1 if verify finds a difference; 2 after an error, which is one line.
     """
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """One command line; the exit status. KeyboardInterrupt passes."""
+def run(arguments: Sequence[str] | None = None, program: typer.Typer = app, name: str = "minimistral") -> int:
+    """One command line of a program, this one or `python -m fastpath`; the exit status. KeyboardInterrupt passes."""
     terminal.open_streams()
     try:
-        status = call(list(sys.argv[1:] if arguments is None else arguments))
+        status = call(list(sys.argv[1:] if arguments is None else arguments), program, name)
         terminal.flush()
         return status
     except BrokenPipeError:
@@ -83,14 +96,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return fail(f"{where}{error.strerror or error}")
 
 
-def call(arguments: list[str]) -> int:
+def call(arguments: list[str], program: typer.Typer, name: str) -> int:
     """Click's own main would print panels and turn a closed pipe into status 1: so its parts are called here."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(program)
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # standard error is for words to the user
-            with command.make_context("minimistral", arguments) as context:
+            with command.make_context(name, arguments) as context:
                 command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
