@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from minimistral.mistral import Mistral
 
 BACKENDS = ("auto", "numpy", "cpu", "cuda")
-COMPILING = 20.0  # seconds that compiling the CPU's kernels may take
+LOADING, COMPILING = 0.5, 20.0  # seconds that loading or compiling the CPU's kernels may take
 NUMPY_TOKEN = 0.008, 0.7e-9  # seconds a token takes NumPy in `exact`, and more for each parameter (measured, 2 cores)
 
 
@@ -28,8 +28,8 @@ def load(
 ) -> "Mistral":
     """The model that the options name, to run about so many tokens. BadInput for what cannot be used.
 
-    auto: the compiled CPU kernels if they are compiled already, or if so many tokens earn the compiling back; else
-    NumPy. (Not cuda: it has not been verified on a GPU yet, so it must be asked for.)
+    auto: the compiled CPU kernels if so many tokens earn back the time to load them, or to compile them if that was
+    not done before; else NumPy. (Not cuda: it has not been verified on a GPU yet, so it must be asked for.)
     """
     bytes_kept, keys = read_memory(memory), read_window(window)
     check_backend(backend, arithmetic)
@@ -54,7 +54,7 @@ def compiled_pays(model: "Mistral", tokens: int) -> bool:
     from minimistral.costs import parameters
 
     each = NUMPY_TOKEN[0] + NUMPY_TOKEN[1] * parameters(model.config)["total"]
-    return compiled_before() or tokens * each > 2 * COMPILING
+    return tokens * each > 2 * (LOADING if compiled_before() else COMPILING)
 
 
 def backend_class(backend: str) -> type["Mistral"]:

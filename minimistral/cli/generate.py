@@ -76,7 +76,7 @@ def generate(
     if stop and "" in stop:
         raise BadInput("--stop: an empty string, expected some text")
     given = prompt_of(prompt, file, tokens)
-    mistral = load(model, arithmetic, backend, memory, window, tokens=most + len(given) // 4)
+    mistral = load(model, arithmetic, backend, memory, window, most + len(given) // 4)
     tokenizer = mistral.tokenizer  # asked for first: without one no text can come out
     ids = tokenizer.encode(given) if isinstance(given, str) else given
     ids = ids or [1]  # an empty prompt, and a tokenizer that has no BOS

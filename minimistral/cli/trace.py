@@ -51,7 +51,8 @@ def trace(
     size = None if chunk is None else read_whole("--chunk", chunk, 1, LARGEST)
     literal = None if tokens is None else read_tokens(tokens)
     path = writable("--output", output)
-    mistral = load(model, arithmetic, backend, memory, window)
+    length = len(prompt) // 4 if literal is None else len(literal)
+    mistral = load(model, arithmetic, backend, memory, window, length)
     ids = mistral.tokenizer.encode(prompt) if literal is None else literal
     mistral.check_context(len(ids))
     notes = list(mistral.notes)
