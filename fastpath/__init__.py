@@ -19,17 +19,16 @@ BACKENDS = ("cpu", "cuda")
 
 
 def model_class(backend: str) -> type[Mistral]:
-    """Mistral as this backend computes it. BadInput if there is none of this name.
-
-    Making a model of the class raises BadInput if this machine lacks what it needs.
-    """
+    """Mistral as this backend computes it. BadInput if there is none of this name, or this machine lacks it."""
     if backend == "cpu":
         from fastpath.cpu import CpuMistral
 
         return CpuMistral
     if backend == "cuda":
-        from fastpath.cuda import CudaMistral
+        from fastpath.cuda import CudaMistral, available
 
+        if (missing := available()) is not None:
+            raise BadInput(f"backend: cuda needs {missing}")
         return CudaMistral
     raise BadInput(f"backend: {backend!r}, expected one of {', '.join(BACKENDS)}")
 

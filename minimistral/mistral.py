@@ -36,6 +36,7 @@ class Mistral:
     """
 
     cache_class = RollingCache  # of the caches that it reads; a compiled model has its own
+    chunk = CHUNK
 
     def __init__(self, config: Config, weights: Weights, arithmetic: Arithmetic):
         self.config = config
@@ -130,7 +131,7 @@ class Mistral:
         """
         sequences, caches, single = self._batch(tokens, cache)
         rows: list[list[np.ndarray]] = [[] for _ in sequences]
-        for alive, h in self._prefill(sequences, caches, CHUNK if chunk is None else chunk):
+        for alive, h in self._prefill(sequences, caches, self.chunk if chunk is None else chunk):
             for i, part in zip(alive, h, strict=True):
                 rows[i].append(self.output(part))
         logits = [np.concatenate(r) for r in rows]
@@ -140,7 +141,7 @@ class Mistral:
         """Logits of the last position only: (vocab_size,); for a batch, a list of them."""
         sequences, caches, single = self._batch(tokens, cache)
         last: list[np.ndarray | None] = [None] * len(sequences)
-        for alive, h in self._prefill(sequences, caches, CHUNK if chunk is None else chunk, progress):
+        for alive, h in self._prefill(sequences, caches, self.chunk if chunk is None else chunk, progress):
             for i, part in zip(alive, h, strict=True):
                 last[i] = part[-1:]
         logits = self.output(np.concatenate(last))

@@ -9,7 +9,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import their own helpers
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # processes that tests start see the checkout too
 
-collect_ignore = ["oracle.py", "known_bits.py", "checkpoint_folders.py"]  # no tests: the first needs PyTorch
+collect_ignore = [
+    "adversarial.py",
+    "oracle.py",
+    "known_bits.py",
+    "checkpoint_folders.py",
+]  # no tests: the first needs PyTorch
 
 STORIES = Path(__file__).parents[2] / "shared" / "data" / "stories260K"
 

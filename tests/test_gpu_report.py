@@ -11,7 +11,7 @@ from fastpath.gpu_report import Step, run_steps, steps
 
 def test_all_steps_end_in_8_minutes_and_need_no_network(tmp_path):
     found = steps(tmp_path, "1B")
-    assert [s.name for s in found] == ["tests", "verify", "bench", "bench-compiled", "kernels"]
+    assert [s.name for s in found] == ["tensor-cores", "tests", "verify", "bench", "bench-compiled", "kernels"]
     assert sum(s.seconds for s in found) <= 480
     assert next(s.name for s in steps(tmp_path, "1B", tests=tmp_path / "none")) == "verify"
 

@@ -238,7 +238,7 @@ def note_attention(flags, worst, count):
     flags[COUNT] = max(flags[COUNT], count)  # two threads may both write: either is more than allowed when one is
 
 
-@jit
+@inline
 def prepare(me, n, i, step, shape, weights, s, x, flags):
     """This thread's rows of what a step multiplies: made, and put on their grids."""
     if step == QKV:
@@ -251,7 +251,7 @@ def prepare(me, n, i, step, shape, weights, s, x, flags):
         quantize_rows(me, n, rows[0 if step == ATTENDED else 1 if step == DOWN else 2], x)
 
 
-@jit
+@inline
 def multiply(me, n, table, step, s, x, scratch, flags):
     """This thread's columns of a step's products; where they begin and end (of all of them: of the last)."""
     outputs = (s.q, s.k, s.v, s.attention_output, s.gate, s.up, s.ffn_output, s.logits)
@@ -265,7 +265,7 @@ def multiply(me, n, table, step, s, x, scratch, flags):
     return first, end
 
 
-@jit
+@inline
 def finish_step(me, n, counter, i, step, first, end, shape, s, new, gathered, batch, scratch, flags):
     """What follows a step's products."""
     if step == QKV:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastpath.cpu.bits import bits32, clear, float32_of, float32s, float64s, jit, uint16s
+from fastpath.cpu.bits import bits32, clear, float32_of, float32s, float64s, inline, jit, uint16s
 from fastpath.cpu.numbers import LOWER, largest_bits, power, stored, to_grid, top_exponent
 from fastpath.cpu.simd import BLOCK, LANES, MOST, TILE_ROWS, TILE_TOKENS, make_dot, tile
 
@@ -228,7 +228,7 @@ def scratch_for(threads: int, rows: int) -> Scratch:
     )
 
 
-@jit
+@inline
 def linear(matrix, x, T, y, n0, n1, scratch):
     """Outputs n0 to n1 of every row: x the integers of (T, K), y float32 (T, N). Returns the largest bits stored."""
     if T <= FEW:

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from fastpath.cpu import linear, simple
 from fastpath.cpu.bits import float32_of, jit, uint16s
 from fastpath.cpu.kernels import row_scales
-from fastpath.cpu.simd import BLOCK, I32, I64, LANES, TILE_ROWS, TILE_TOKENS, loop, make_dot, tile
+from fastpath.cpu.simd import BLOCK, I32, I64, LANES, TILE_ROWS, TILE_TOKENS, load, loop, make_dot, tile
 from fastpath.cpu.team import Team
 from minimistral.arithmetic.exact import Exact
 
@@ -79,7 +79,7 @@ def bytes_tile(typing, w, x, steps, out):
         for k, phis, new in loop(builder, steps, sums):
             new.extend(phis)
             at = builder.add(x, builder.mul(k, I64(256)))
-            planes = [builder.load(builder.inttoptr(builder.add(at, I64(64 * p)), pointer)) for p in range(4)]
+            planes = [load(builder, lanes, builder.add(at, I64(64 * p))) for p in range(4)]
             for r in range(4):
                 for q in range(3):
                     word = builder.add(w, builder.add(builder.mul(k, I64(4)), I64(4096 * (3 * r + q))))
