@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastpath.cpu.bits import int32s, inline, jit
+from fastpath.cpu.bits import int32s, jit
 from minimistral.config import Config
 from minimistral.rolling_cache import RollingCache, _grown, slot_positions
 
