@@ -26,6 +26,7 @@ def vector_lanes() -> tuple[int, int]:
 
 
 LANES, TILE_ROWS = vector_lanes()
+AHEAD = 4096  # bytes: of the weights that are asked for early
 BLOCK = 4 * LANES  # weights that `dot` takes at a time
 TILE_TOKENS = 2 * LANES  # tokens that `tile` takes at a time
 VECTOR, HALVES = ir.VectorType(I64, LANES), ir.VectorType(I32, 2 * LANES)
@@ -47,6 +48,14 @@ def load(builder, vector, address):
 
 def store(builder, value, address):
     builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = 8
+
+
+def prefetch(builder, address):
+    """Ask for the line at an address; harmless where there is none."""
+    pointer = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.inttoptr(address, pointer), I32(0), I32(3), I32(1)])
 
 
 def times(builder, a, b):
@@ -131,7 +140,11 @@ def make_dot(kind: str, rows: int, tokens: int):
             sums = [splat(0, VECTOR)] * (rows * tokens)
             for i, phis, new in loop(builder, blocks, sums):
                 offset = builder.mul(i, I64(BLOCK * size))
-                weights = [integers(builder, kind, builder.add(s, offset), scale[r]) for r, s in enumerate(starts)]
+                weights = []
+                for r, start in enumerate(starts):
+                    at = builder.add(start, offset)
+                    prefetch(builder, builder.add(at, I64(AHEAD)))
+                    weights.append(integers(builder, kind, at, scale[r]))
                 acc = list(phis)
                 for t, start in enumerate(tokens_at):
                     at = builder.add(start, builder.mul(i, I64(BLOCK * 8)))
