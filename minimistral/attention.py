@@ -26,10 +26,12 @@ def attention_scores(q: np.ndarray, k: np.ndarray, seen: np.ndarray, arithmetic:
     """
     (T, n_heads, _), (S, n_kv_heads, _) = q.shape, k.shape
     scores = np.full((n_heads, T, S), -np.inf, arithmetic.dtype)
-    for g in range(n_kv_heads):
-        heads = heads_of(g, n_heads, n_kv_heads)
-        group = arithmetic.scores(q[:, heads].swapaxes(0, 1), k[:, g])  # (group, T, S)
-        np.copyto(scores[heads], group, where=seen)
+    for t in range(0, T, QUERIES):
+        rows, keys = slice(t, t + QUERIES), seen_keys(seen[t : t + QUERIES])
+        for g in range(n_kv_heads):
+            heads = heads_of(g, n_heads, n_kv_heads)
+            group = arithmetic.scores(q[rows, heads].swapaxes(0, 1), k[keys, g])  # (group, T, S) of these
+            np.copyto(scores[heads, rows, keys], group, where=seen[rows, keys])
     return scores
 
 
@@ -46,7 +48,7 @@ def attention_values(scores: np.ndarray, v: np.ndarray, arithmetic: Arithmetic) 
     (n_heads, T, _), (_, n_kv_heads, head_dim) = scores.shape, v.shape
     attended = np.empty((T, n_heads, head_dim), arithmetic.dtype)
     for t in range(0, T, QUERIES):
-        keys = seen_keys(scores[:, t : t + QUERIES])
+        keys = seen_keys(scores[:, t : t + QUERIES] != -np.inf)
         s = arithmetic.wide(scores[:, t : t + QUERIES, keys])
         best = s.max(axis=-1, keepdims=True)
         if not np.isfinite(best).all():
@@ -58,11 +60,11 @@ def attention_values(scores: np.ndarray, v: np.ndarray, arithmetic: Arithmetic) 
     return attended
 
 
-def seen_keys(scores: np.ndarray) -> slice:
-    """From the first to the last key that any query sees: scores (n_heads, T, S); what lies outside weighs nothing.
+def seen_keys(seen: np.ndarray) -> slice:
+    """From the first to the last key that any query sees: seen (..., S) bool; what lies outside weighs nothing.
 
-    >>> seen_keys(np.array([[[-np.inf, 0.5, -np.inf, -np.inf], [-np.inf, 0.5, 0.25, -np.inf]]]))
+    >>> seen_keys(np.array([[False, True, False, False], [False, True, True, False]]))
     slice(1, 3, None)
     """
-    keys = np.flatnonzero((scores != -np.inf).any(axis=(0, 1))).tolist()
+    keys = np.flatnonzero(seen.any(axis=tuple(range(seen.ndim - 1)))).tolist()
     return slice(keys[0], keys[-1] + 1) if keys else slice(None)

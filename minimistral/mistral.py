@@ -14,7 +14,7 @@ from minimistral.trace import chosen_stages, recorder
 from minimistral.transformer import Stage, finite, output, transformer
 from minimistral.weights import Weights, from_tensors, random_tensors
 
-CHUNK = 256  # tokens of a pre-fill taken at once: bounds the memory for scores, changes no bit in `exact`
+CHUNK = 512  # tokens of a pre-fill taken at once: bounds the memory for scores, changes no bit in `exact`
 Tokens = Sequence[int] | np.ndarray
 Progress = Callable[[int, int], None]
 
@@ -127,7 +127,7 @@ class Mistral:
         """Logits for every position: (T,) ids -> (T, vocab_size). With a cache, continues where that stands.
 
         Lists of ids with a list of caches are a ragged batch: -> a list of (T_i, vocab_size).
-        chunk: tokens taken at once (default 256). BadInput for ids that the vocabulary does not have.
+        chunk: tokens taken at once (default 512). BadInput for ids that the vocabulary does not have.
         """
         sequences, caches, single = self._batch(tokens, cache)
         rows: list[list[np.ndarray]] = [[] for _ in sequences]

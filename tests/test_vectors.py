@@ -439,7 +439,7 @@ def test_queries_taken_together_or_one_by_one_give_the_same_bits(window, first):
 
 
 def test_the_stretch_of_seen_keys_is_that_of_all_heads_and_queries():
-    scores = np.full((2, 3, 9), -np.inf)
-    assert seen_keys(scores) == slice(None)  # for the error that follows
-    scores[0, 2, 4], scores[1, 0, 6] = 1, np.nan
-    assert seen_keys(scores) == slice(4, 7)
+    seen = np.zeros((2, 3, 9), bool)
+    assert seen_keys(seen) == slice(None)  # for the error that follows
+    seen[0, 2, 4] = seen[1, 0, 6] = True
+    assert seen_keys(seen) == slice(4, 7)

@@ -41,6 +41,5 @@ def grid(v: np.ndarray, bits: int) -> np.ndarray:
     >>> grid(np.array([0.9, 0.125, -0.9, 0.375, -0.7]), 2).tolist()
     [0.75, 0.0, -0.75, 0.5, -0.75]
     """
-    step = top(v) * 2.0**-bits
-    largest = 2.0**bits - 1
+    step, largest = top(v) * 2.0**-bits, 2.0**bits - 1
     return np.clip(np.rint(v.astype(np.float64) / step), -largest, largest) * step
