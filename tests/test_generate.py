@@ -73,4 +73,4 @@ def test_options_out_of_range_are_refused_before_any_work(model, options):
 def test_progress_counts_the_prompt(model):
     seen = []
     next(model.generate([1] * 600, max_new_tokens=1, progress=lambda done, total: seen.append((done, total))))
-    assert seen == [(256, 600), (512, 600), (600, 600)]
+    assert seen == [(512, 600), (600, 600)]
