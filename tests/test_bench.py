@@ -372,6 +372,13 @@ def test_the_data_in_the_docs_can_be_shown_and_are_of_a_commit(bench, path):
     assert (status, err) == (0, "") and found["sides"][0]["name"] in out
 
 
+@pytest.mark.parametrize("name", ["bench-130m-cpu", "bench-130m-cpu-lengths"])
+def test_the_page_shows_the_committed_data(bench, name):
+    status, out, _ = bench("--show", ROOT / "docs" / "data" / f"{name}.json")
+    assert status == 0
+    assert f"```\n{out}```" in (ROOT / "docs" / "bench.md").read_text()
+
+
 def test_the_page_names_every_field_of_the_report(bench, folder):
     status, out, _ = bench("--model", folder, *SHORT, "--lengths", "W,2W", "--json", "-")
     assert status == 0
