@@ -3,7 +3,7 @@
     >>> import fastpath
     >>> model = fastpath.load(backend="cpu")  # the embedded storyteller; or a folder
     >>> model.next_logits([1, 5, 9]).shape
-    (2048,)
+    (1024,)
 
 cpu/     kernels for CPUs, compiled by Numba
 cuda/    kernels for NVIDIA GPUs, compiled by Numba CUDA

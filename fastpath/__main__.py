@@ -24,7 +24,7 @@ def fastpath() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (None: the program's own); the exit status, 130 after Ctrl-C."""
     try:
-        from minimistral.cli.main import run
+        from minimistral.cli.program import run
 
         return run(arguments, app, "python -m fastpath")
     except KeyboardInterrupt:

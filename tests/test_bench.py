@@ -486,7 +486,7 @@ def test_the_compiled_backends_compute_exact_and_numpy_all():
 
 def test_threads_are_set_before_numpy_reads_them():
     code = (
-        "import os, sys, minimistral.cli.main; from minimistral.cli.bench import use_threads; "
+        "import os, sys, minimistral.cli.program; from minimistral.cli.bench import use_threads; "
         "assert 'numpy' not in sys.modules; n = use_threads('1'); "
         "print(n, *[os.environ[v] for v in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS')])"
     )

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from minimistral.checkpoint import write_checkpoint
 from minimistral.cli import main, terminal
 from minimistral.cli.generate import one_final_newline, until_stop
-from minimistral.cli.main import EXAMPLES
+from minimistral.cli.program import EXAMPLES
 from minimistral.config import Config
 from minimistral.embedded import STORYTELLER
 from minimistral.mistral import Mistral

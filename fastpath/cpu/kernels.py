@@ -59,5 +59,6 @@ def prepare(kernel: Callable, *arguments) -> None:
 
 def _tell() -> None:
     """On a terminal or in a notebook, one line that compiling takes a while."""
-    if sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules):
-        print("compiling the kernels for this processor: some seconds, once", file=sys.stderr)
+    stream = sys.stderr
+    if stream is not None and (stream.isatty() or type(stream).__module__.startswith("ipykernel")):
+        print("compiling the kernels for this processor: some seconds, once", file=stream)
