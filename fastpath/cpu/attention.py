@@ -55,7 +55,7 @@ class AttentionScratch(NamedTuple):
     """One thread's own memory. S: the most keys of a call, in whole tiles; B: 1 for single tokens, or TILE_TOKENS."""
 
     q: np.ndarray  # int32 (d, TILE_TOKENS), flat: queries as integers
-    exponents: np.ndarray  # int32 (S,): of one head's values
+    exponents: np.ndarray  # int32 (S,): of one head's values, for single tokens
     scores: np.ndarray  # float32 (S, B), flat
     weights: np.ndarray  # float64 (S, B), flat: p t
     integers: np.ndarray  # int32 (S, B), flat: p t on its grid

@@ -12,7 +12,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 MOST = 512  # products of 31 and 23 bits that an int64 can sum
-I16, I32, I64, F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
 def vector_lanes() -> tuple[int, int]:
@@ -31,7 +31,6 @@ BLOCK = 4 * LANES  # weights that `dot` takes at a time
 TILE_TOKENS = 2 * LANES  # tokens that `tile` takes at a time
 VECTOR, HALVES = ir.VectorType(I64, LANES), ir.VectorType(I32, 2 * LANES)
 FLOATS = ir.VectorType(F32, 2 * LANES)
-WIDE = ir.VectorType(I64, 2 * LANES)
 
 
 def splat(value, vector):
