@@ -88,7 +88,7 @@ class CpuMistral(Mistral):
         gathered = self._gathered(counts, caches)
         h = stage("embedding", self.arithmetic.store(self.weights.tok_embeddings[np.concatenate(sequences)]))
         stages = work.stages._replace(h=h)
-        most = max(min(n, len(k)) for cache, n in zip(caches, lengths, strict=True) for k in cache.keys) + max(counts)
+        most = max(cache.filled for cache in caches) + max(counts)
         scratch = self._attention_room(most, max(counts) > 1)
 
         def run(first: int, end: int, finish: bool) -> None:
@@ -161,15 +161,13 @@ class CpuMistral(Mistral):
     def _batch_of(self, counts, lengths, caches) -> Batch:
         starts = np.concatenate([[0], np.cumsum(counts)])
         rings = np.array([cache.addresses() for cache in caches], np.int64).swapaxes(0, 1)
-        kept = [0 if n == 1 else n + max(min(cache.length, len(k)) for k in cache.keys) + TILE_ROWS
-                for n, cache in zip(counts, caches, strict=True)]  # fmt: skip
         cos, sin = self._cos_sin(np.concatenate([n + np.arange(t) for n, t in zip(lengths, counts, strict=True)]))
         return Batch(
             starts,
             np.array(lengths, np.int64),
             self._windows,
             np.ascontiguousarray(rings),
-            np.cumsum([0, *kept])[:-1],
+            np.cumsum([0, *_gathered_keys(counts, caches)])[:-1],
             cos,
             sin,
             np.zeros((self.config.n_layers + 1, layers.FLAGS), np.int32),
@@ -177,8 +175,7 @@ class CpuMistral(Mistral):
 
     def _gathered(self, counts, caches) -> Gathered:
         c = self.config
-        S = sum(n + max(min(cache.length, len(k)) for k in cache.keys) + TILE_ROWS
-                for n, cache in zip(counts, caches, strict=True) if n > 1)  # fmt: skip
+        S = sum(_gathered_keys(counts, caches))
         kv, exponents = (c.n_kv_heads, S, c.head_dim), (c.n_kv_heads, S)
         return Gathered(*(np.zeros(shape, np.int32) for shape in (kv, kv, exponents, exponents)))
 
@@ -231,6 +228,11 @@ class CpuMistral(Mistral):
                 continue
             x = s.h if name == "output" else getattr(s, name)
             stage(f"layers.{i}.{name}", x.reshape(len(x), heads[name], -1) if name in heads else x)
+
+
+def _gathered_keys(counts, caches) -> list[int]:
+    """Keys that each sequence has in Gathered, and room for the last tile; a single token reads the ring instead."""
+    return [0 if n == 1 else cache.filled + n + TILE_ROWS for n, cache in zip(counts, caches, strict=True)]
 
 
 def _in_slot_order(scores: np.ndarray, T: int, cache: IntegerCache, layer: int) -> np.ndarray:

@@ -40,6 +40,11 @@ class IntegerCache(RollingCache):
                 arrays[layer] = _grown(arrays[layer], self.length + n, window)
         return before != [len(k) for k in self.keys]
 
+    @property
+    def filled(self) -> int:
+        """The most positions that any layer holds."""
+        return max(min(self.length, len(k)) for k in self.keys)
+
     def addresses(self) -> list[list[int]]:
         """Of keys, values, and their exponents, and how many slots there are; a row a layer."""
         arrays = zip(self.keys, self.values, self.key_exponents, self.value_exponents, strict=True)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -237,20 +238,12 @@ def checkpoint_folders(model: Path | None, params: str | None, peer: bool, lengt
 
 def tables(report: dict) -> str:
     """The report for a person."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = Console(file=sys.stdout, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 
-    def table(title: str, *columns: str) -> Table:
-        console.print(Text(title, style="bold"), soft_wrap=True)
-        made = Table(box=box.SIMPLE)
-        for i, column in enumerate(columns):
-            made.add_column(column, justify="right" if i else "left", overflow="fold")
-        return made
-
+    table = partial(terminal.table, console)
     with console.capture() as captured:
         console.print(Text(heading(report), style="bold"), soft_wrap=True)
         limits = table(

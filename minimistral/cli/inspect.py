@@ -73,21 +73,13 @@ def report_of(checkpoint: "Checkpoint", config: "Config", bytes_per_value: int) 
 def tables(report: dict, arithmetic: str) -> str:
     """The report for a person: four tables."""
     import sys
+    from functools import partial
 
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     console = Console(file=sys.stdout, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 100)
 
-    def table(title: str, *columns: str) -> Table:
-        console.print(Text(title, style="bold"), soft_wrap=True)
-        made = Table(box=box.SIMPLE)
-        for i, column in enumerate(columns):
-            made.add_column(column, justify="right" if i else "left", overflow="fold")
-        return made
-
+    table = partial(terminal.table, console)
     with console.capture() as captured:
         name = terminal.one_line(report["folder"])
         config = table(f"{name} ({report['layout']} layout, {report['dtype']})", "config", "this model", "Table 1")

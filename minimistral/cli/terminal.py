@@ -4,8 +4,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from minimistral.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 LONGEST = 2000  # characters of a line to the user: an option may be a megabyte
 
@@ -80,6 +85,19 @@ def tell(notes: list[str]) -> None:
     """All the notes that nobody was told yet, on one line: off a terminal that is the only one."""
     if notes:
         say(f"note: {'; '.join(notes)}")
+
+
+def table(console: "Console", title: str, *columns: str) -> "Table":
+    """Prints the title, and gives an empty table to go under it: the first column to the left, numbers to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    made = Table(box=box.SIMPLE)
+    for i, column in enumerate(columns):
+        made.add_column(column, justify="right" if i else "left", overflow="fold")
+    return made
 
 
 @contextmanager
