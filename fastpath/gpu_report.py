@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from minimistral.cli import terminal
-from minimistral.cli.inspect import write_json
+from minimistral.cli.json_file import write_json
 from minimistral.errors import BadInput
 
 ROOT = Path(__file__).parents[1]

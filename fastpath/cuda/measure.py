@@ -5,8 +5,6 @@
 Each kernel runs many times in one CUDA graph, over arrays that together are larger than a GPU's cache.
 """
 
-import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from fastpath.cuda.graph import capture, run
 from fastpath.cuda.heads import heads
 from fastpath.cuda.intrinsics import SIMULATED
 from fastpath.cuda.matrix import DeviceMatrix, words
+from minimistral.cli.json_file import write_json
 from minimistral.config import MISTRAL_7B, Config
 
 CACHE = 2**28  # bytes: more than any GPU keeps on its chip
@@ -143,9 +142,7 @@ def main() -> None:
         "step_seconds": sum(row["calls"] * row["seconds"] for row in kernels),
         "kernels": kernels,
     }
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(report, indent=1) + "\n")
-    partial.replace(output)
+    write_json(output, report)
     for row in kernels:
         print(
             f"{row['kernel']:28} {1e6 * row['seconds']:8.1f} us  {100 * row['share_of_copy']:5.1f} % of a copy's bandwidth"

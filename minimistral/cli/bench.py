@@ -12,7 +12,8 @@ import typer
 
 from minimistral.cli import terminal
 from minimistral.cli.backend import backend_class, load_backend
-from minimistral.cli.inspect import as_json, size, write_json
+from minimistral.cli.inspect import size
+from minimistral.cli.json_file import as_json, write_json
 from minimistral.cli.options import Json, Memory, cut, read_memory, read_whole, writable
 from minimistral.errors import BadInput
 

@@ -1,13 +1,11 @@
 """minimistral inspect: what a checkpoint is, and what it costs."""
 
-import json
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minimistral.cli import terminal
+from minimistral.cli.json_file import as_json, write_json
 from minimistral.cli.options import Arithmetic, Json, Model, Window, read_window, writable
-from minimistral.errors import BadInput
 
 if TYPE_CHECKING:
     from minimistral.checkpoint import Checkpoint
@@ -134,21 +132,3 @@ def size(n_bytes: int) -> str:
             break
         number, unit = number / 1024, larger
     return f"{number:.4g} {unit}" if number >= 100 or unit == "B" else f"{number:.3g} {unit}"
-
-
-def as_json(report: dict) -> str:
-    return json.dumps(report, indent=2) + "\n"
-
-
-def write_json(path: Path, report: dict) -> None:
-    """Under a temporary name first, so that no half of a file is seen."""
-    import os
-
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(as_json(report), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise BadInput(f"--json: {path}: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)

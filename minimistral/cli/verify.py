@@ -1,6 +1,5 @@
 """minimistral verify: whether a compiled backend gives the reference's bits; also `python -m fastpath verify`."""
 
-import json as json_text
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from minimistral.cli import terminal
 from minimistral.cli.backend import fastpath_verify
+from minimistral.cli.json_file import as_json, write_json
 from minimistral.cli.options import LARGEST, Json, read_number, read_whole, writable
 
 Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="cpu, cuda, or all that this machine has.")]
@@ -58,11 +58,9 @@ def verify(
             reports[name] = tools.verify(candidate_of, start, **limits, case=only, model=reference, progress=bar)
     found = tools.as_json(reports)
     if path is not None:
-        from minimistral.cli.inspect import write_json
-
         write_json(path, found)
     if json == "-":
-        terminal.write(json_text.dumps(found, indent=2) + "\n")
+        terminal.write(as_json(found))
     else:
         place = "" if model is None else f" --model {shlex.quote(str(model))}"
         terminal.write("\n".join(in_words(name, found, place) for name in reports))
