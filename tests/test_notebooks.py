@@ -1,4 +1,4 @@
-"""The lessons run offline, without a warning, and print what is committed; their exercises know right from wrong.
+"""The lessons run offline, without a warning, and print what is committed; and filled with right answers all are right.
 
 After a change that is meant to show: `python tests/test_notebooks.py notebooks/07_sliding_window.ipynb` runs a lesson
 again and keeps its outputs.
@@ -10,6 +10,8 @@ import re
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,14 @@ nbclient = pytest.importorskip("nbclient", reason="notebooks are run with nbclie
 pytest.importorskip("ipykernel", reason="notebooks are run with ipykernel")
 pytest.importorskip("matplotlib", reason="notebooks draw with matplotlib")
 
+from minimistral.exercises import LESSONS, exercises, guesses, of_lesson
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = 90
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MACHINE_PATH = re.compile(r"/(home|root|tmp|Users|usr|work|opt|var)/|[A-Z]:\\\\|site-packages")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 PREPARE = """\
 import socket, warnings
 import matplotlib.font_manager  # its first start on a machine is slow and says so
@@ -45,17 +50,20 @@ def run(notebook):
         timeout=SECONDS,
         kernel_name="python3",
         coalesce_streams=True,
+        store_widget_state=False,
         resources={"metadata": {"path": str(ROOT / "notebooks")}},
     ).execute(env=env)
     del done.cells[0], done.cells[-1]
     for number, cell in enumerate((c for c in done.cells if c.cell_type == "code"), start=1):
         cell.execution_count = number
         cell.metadata.pop("execution", None)  # times of day
+        cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]  # alive only with a kernel
         for out in cell.outputs:
             if out.output_type == "execute_result":
                 out.execution_count = number
             if out.output_type == "error":
                 out.traceback = out.traceback[-1:]  # the lines before it name this machine's folders
+    done.metadata.pop("widgets", None)
     return done
 
 
@@ -69,9 +77,11 @@ def shown(cell) -> list[tuple[str, str]]:
             seen.append((out.ename, out.evalue))
         else:
             seen.append(("text", out.data.get("text/plain", "")))
-            if "image/png" in out.data:
-                seen.append(("picture", out.metadata.get("image/png", {}).get("alt", "")))
+            seen += [("picture", out.metadata.get(kind, {}).get("alt", "")) for kind in PICTURES if kind in out.data]
     return seen
+
+
+PICTURES = ("image/png", "image/gif")
 
 
 def differences(committed, fresh) -> list[str]:
@@ -81,113 +91,153 @@ def differences(committed, fresh) -> list[str]:
     return [f"cell {a.id}: committed {shown(a)}, now {shown(b)}" for a, b in changed]
 
 
+@cache
 def read(path: Path):
     return nbformat.read(path, as_version=4)
 
 
-def filled(notebook, answers: dict[str, str]):
-    """The notebook with a reader's answers in place of its own cells, by cell id; cells tagged `slow` are left out."""
-    copied = copy.deepcopy(notebook)
-    copied.cells = [cell for cell in copied.cells if "slow" not in cell.metadata.get("tags", [])]
-    cells = {cell.id: cell for cell in copied.cells}
-    for cell_id, source in answers.items():
-        cells[cell_id].source = source
-    return copied
+def printed(cell) -> str:
+    return "".join(text for _, text in shown(cell))
 
 
-def printed(notebook) -> dict[str, str]:
-    return {c.id: "".join(text for _, text in shown(c)) for c in notebook.cells if c.cell_type == "code"}
+def kind(cell) -> str:
+    """answer, check, or what else it is."""
+    about = cell.metadata.get("nbgrader", {})
+    return "answer" if about.get("solution") else "check" if about.get("grade") else cell.cell_type
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_a_lesson_runs_clean_and_shows_what_is_committed(path):
+def asked(notebook, prefix: str) -> list[str]:
+    """The names in the ids of cells: of exercises (`check-`) or guesses (`guess-`)."""
+    return [cell.id.removeprefix(prefix) for cell in notebook.cells if cell.id.startswith(prefix)]
+
+
+def filled(notebook):
+    """The notebook with right answers in place of the reader's; cells tagged `slow` are left out."""
+    done = copy.deepcopy(notebook)
+    done.cells = [cell for cell in done.cells if "slow" not in cell.metadata.get("tags", [])]
+    cells = {cell.id: cell for cell in done.cells}
+    for name in asked(done, "check-"):
+        answer = re.search(rf'^check_exercise\("{name}", (\w+)\)$', cells[f"check-{name}"].source, re.MULTILINE)[1]
+        value = "solution" if exercises()[name].asks_for_a_function else "solution()"
+        cells[f"answer-{name}"].source = f'from minimistral.exercises import find\n\n{answer} = find("{name}").{value}'
+    for name in asked(done, "guess-"):
+        before = cells[f"guess-{name}"].source
+        cells[f"guess-{name}"].source = before.replace(
+            f'guess("{name}", ...)', f'guess("{name}", {guesses()[name].right!r})'
+        )
+        assert cells[f"guess-{name}"].source != before, before
+    return done
+
+
+@cache
+def both(path: Path):
+    """The lesson run as it is, and run with right answers; and the seconds that took, side by side."""
     start = time.monotonic()
-    committed = read(path)
-    changed = differences(committed, run(committed))
+    with ThreadPoolExecutor(2) as two:
+        as_it_is, right = two.map(run, [read(path), filled(read(path))])
+    return as_it_is, right, time.monotonic() - start
+
+
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+
+
+@each
+def test_a_lesson_runs_clean_and_shows_what_is_committed(path):
+    fresh, _, seconds = both(path)
+    changed = differences(read(path), fresh)
     assert not changed, "\n".join(changed)
-    assert time.monotonic() - start < SECONDS
+    assert seconds < SECONDS
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@each
+def test_an_unfilled_lesson_says_not_done_yet_and_a_filled_one_is_right(path):
+    for cells, words, score in zip(both(path)[:2], ("not done yet", "right"), ("0.0", "1.0"), strict=True):
+        for cell in cells.cells:
+            if kind(cell) == "check":
+                name = cell.id.removeprefix("check-")
+                assert printed(cell) == f"{name}: {words}\n{score}", printed(cell)
+            if cell.id.startswith("guess-"):
+                assert printed(cell) == f"{cell.id.removeprefix('guess-')}: {words}\n", printed(cell)
+
+
+@each
+def test_a_lesson_asks_its_exercises_and_guesses_once_each(path):
+    lesson = of_lesson(path.stem[3:])
+    assert asked(read(path), "check-") == [exercise.name for exercise in lesson.EXERCISES]
+    assert asked(read(path), "answer-") == asked(read(path), "check-")
+    assert asked(read(path), "guess-") == list(lesson.GUESSES) and len(lesson.GUESSES) >= 2
+
+
+@each
 def test_a_lesson_keeps_the_conventions(path):
     notebook = read(path)
     nbformat.validate(notebook)
     cells, code = notebook.cells, [c for c in notebook.cells if c.cell_type == "code"]
     lines = [len(c.source.splitlines()) for c in code]
-    open_cells = [n for n, c in zip(lines, code, strict=True) if not c.metadata.get("jupyter", {}).get("source_hidden")]
     words = sum(len(c.source.split()) for c in cells if c.cell_type == "markdown")
     assert 25 <= len(cells) <= 40 and 800 <= words <= 1500, f"{len(cells)} cells, {words} words"
-    assert max(lines) <= 15 and statistics.median(open_cells) <= 7, lines
+    assert max(lines) <= 15 and statistics.median(lines) <= 7, lines
     assert all(SLUG.fullmatch(c.id) for c in cells) and len({c.id for c in cells}) == len(cells)
     assert cells[0].source.startswith("# ") and all(w in cells[0].source for w in ("You will", "You need", "minutes"))
     assert notebook.metadata.kernelspec.name == "python3"
     assert path.stat().st_size <= 1_000_000
     assert sum("raises-exception" in c.metadata.get("tags", []) for c in code) == 1
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "not one clean run"
+    assert cells[-1].id == "claims" and "assert" in cells[-1].source and cells[-2].id == "keep"
+    assert "**One sentence:**" in cells[-2].source
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@each
+def test_answer_and_check_cells_carry_what_nbgrader_reads(path):
+    for cell in read(path).cells:
+        if kind(cell) in ("answer", "check"):
+            about = cell.metadata.nbgrader
+            assert about.schema_version == 3 and about.grade_id == cell.id and not about.task
+            assert about.locked == about.grade == (kind(cell) == "check") and about.get("points", 1) == 1
+            assert kind(cell) == "check" or "..." in cell.source
+
+
+@each
 def test_outputs_are_small_have_alt_texts_and_name_no_machine(path):
     for cell in (c for c in read(path).cells if c.cell_type == "code"):
         for out in cell.outputs:
             texts = [out.get("text", ""), *out.get("traceback", []), out.get("data", {}).get("text/plain", "")]
             assert not any(MACHINE_PATH.search(t) for t in texts), f"cell {cell.id}: {texts}"
             assert out.get("name") != "stderr", f"cell {cell.id} prints to stderr"
-            picture = out.get("data", {}).get("image/png", "")
-            assert len(picture) * 3 / 4 <= 150_000, f"cell {cell.id}: picture of {len(picture) * 3 // 4} bytes"
-            assert not picture or len(out.metadata["image/png"]["alt"]) > 20, f"cell {cell.id}: no alt text"
+            for picture in (p for p in PICTURES if p in out.get("data", {})):
+                size = len(out.data[picture]) * 3 // 4
+                assert size <= 150_000, f"cell {cell.id}: picture of {size} bytes"
+                assert len(out.metadata[picture]["alt"]) > 20, f"cell {cell.id}: no alt text"
 
 
-WINDOW_RIGHT = {
-    "predict-keys": "my_keys_of_7 = [3, 4, 5, 6, 7]",
-    "exercise-mask": """def my_mask(query_positions, key_positions, window):
-    back = query_positions[:, None] - key_positions[None, :]
-    return (back >= 0) & (back < window)""",
-    "predict-slots": "my_slots = 5",
-    "exercise-pairs": "def my_pairs(T, window):\n    return sum(min(i + 1, window) for i in range(T))",
-    "predict-two-layers": "my_two_layers = 9",
-    "exercise-reach": "def my_reach(n_layers, window):\n    return n_layers * (window - 1) + 1",
-    "predict-changed": "my_changed = 17",
-    "predict-layers": "my_layers = 3",
-}
-WINDOW_CHECKS = {
-    "small-mask", "check-mask", "small-slots", "check-pairs", "small-two-layers", "check-reach",
-    "measure-logits", "mistral-7b-reach",
-}  # fmt: skip
-WINDOW_WRONG = [  # answers, the cell that judges them, its hint
-    [("exercise-mask", "return (back >= 0) & (back <= window)", "check-mask", "count a row"),
-     ("exercise-pairs", "return T * window", "check-pairs", "first rows are short"),
-     ("exercise-reach", "return n_layers * window", "check-reach", "share a token"),
-     ("predict-layers", "my_layers = 2", "mistral-7b-reach", "one token short")],
-    [("exercise-mask", "return back < window", "check-mask", "future"),
-     ("exercise-pairs", "return T * (T + 1) // 2", "check-pairs", "no window"),
-     ("exercise-reach", "return n_layers * window + 1", "check-reach", "W + 1 keys"),
-     ("predict-changed", "my_changed = 20", "measure-logits", "k W")],
-    [("exercise-mask", "return np.tril(np.ones(back.shape, dtype=bool))", "check-mask", "order"),
-     ("exercise-pairs", "return sum(min(i, window) + 1 for i in range(T))", "check-pairs", "W + 1"),
-     ("exercise-reach", "return n_layers * (window - 1)", "check-reach", "itself"),
-     ("predict-two-layers", "my_two_layers = 10", "small-two-layers", "twice")],
-]  # fmt: skip
+NUMBER = re.compile(r"(?<![\w.,-])\d[\d\u2009\u202f\u00a0 _,]*\d(?:\.\d+)?(?![\w])|(?<![\w.,-])\d+\.\d+(?![\w])")
 
 
-def window_lesson():
-    return read(ROOT / "notebooks" / "07_sliding_window.ipynb")
+def digits(text: str) -> str:
+    """The text with whole numbers written as Python does: 131 041, 131,041 and 131_041 are 131041."""
+    return re.sub(r"(?<=\d)[\u2009\u202f\u00a0 _,](?=\d{3}(?!\d))", "", text)
 
 
-def test_right_answers_in_the_window_lesson_are_called_right():
-    text = printed(run(filled(window_lesson(), WINDOW_RIGHT)))
-    assert {cell for cell in WINDOW_CHECKS if text[cell].rstrip().endswith("right")} == WINDOW_CHECKS
+@each
+def test_every_number_in_the_prose_is_computed_or_asserted_in_a_cell(path):
+    notebook = read(path)
+    code = digits("\n".join(c.source + "\n" + printed(c) for c in notebook.cells if c.cell_type == "code"))
+    lost = []
+    for cell in (c for c in notebook.cells if c.cell_type == "markdown"):
+        prose = re.sub(
+            r"\*\*\d+ minutes\.?\*\*|[Ll]essons? \d\d( (to|and) \d\d)?|arXiv [\d.]+|\]\([^)]*\)|^#+ \d+\.",
+            "",
+            cell.source,
+            flags=re.MULTILINE,
+        )
+        for number in NUMBER.findall(digits(prose)):
+            if not re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", code):
+                lost.append(f"{cell.id}: {number}")
+    assert not lost, lost
 
 
-@pytest.mark.parametrize("wrong", WINDOW_WRONG, ids=["first", "second", "third"])
-def test_a_known_mistake_in_the_window_lesson_gets_its_own_hint(wrong):
-    answers = dict(WINDOW_RIGHT)
-    for cell, body, _, _ in wrong:
-        right = WINDOW_RIGHT[cell]
-        answers[cell] = right[: right.rindex("return")] + body if body.startswith("return") else body
-    text = printed(run(filled(window_lesson(), answers)))
-    for cell, _, judge, hint in wrong:
-        assert hint in text[judge].splitlines()[-1], f"{cell}: {text[judge]}"
+def test_there_is_a_notebook_for_each_lesson_in_order():
+    assert [path.stem for path in NOTEBOOKS] == [f"{n:02}_{lesson}" for n, lesson in enumerate(LESSONS)]
 
 
 @pytest.mark.parametrize(
@@ -204,13 +254,29 @@ def test_a_warning_or_a_connection_stops_a_lesson(source, words):
 
 
 def test_a_stale_output_is_found():
-    committed = window_lesson()
+    committed = read(ROOT / "notebooks" / "07_sliding_window.ipynb")
     stale = copy.deepcopy(committed)
-    cell = next(c for c in stale.cells if c.id == "small-slots")
+    cell = next(
+        c for c in stale.cells if c.cell_type == "code" and "7" in printed(c) and c.outputs[0].output_type == "stream"
+    )
     cell.outputs[0].text = cell.outputs[0].text.replace("7", "8")
     assert len(differences(committed, stale)) == 1
     cell.metadata.tags = ["varies"]
     assert differences(stale, committed) == []
+
+
+def test_a_wrong_answer_in_a_lesson_gets_its_hint_and_a_picture():
+    lesson = filled(read(ROOT / "notebooks" / "07_sliding_window.ipynb"))
+    cells = {c.id: n for n, c in enumerate(lesson.cells)}
+    lesson.cells = [
+        lesson.cells[n] for n in sorted(cells[i] for i in ("set-up", "answer-window-mask", "check-window-mask"))
+    ]
+    lesson.cells[
+        1
+    ].source = 'from minimistral.exercises import find\nmy_mask = find("window-mask").wrong["window-plus-one"][0]'
+    check = run(lesson).cells[-1]
+    assert "count a row" in check.outputs[0].text and "image/png" in check.outputs[1].data
+    assert check.outputs[-1].data["text/plain"] == "0.0"
 
 
 if __name__ == "__main__":

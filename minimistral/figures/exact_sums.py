@@ -1,4 +1,4 @@
-"""Pictures, each made by one function from real arrays. matplotlib is loaded when one is asked for."""
+"""Pictures of lesson 13: sums of floats depend on their order, sums of grid points do not."""
 
 from typing import TYPE_CHECKING
 
@@ -6,19 +6,26 @@ import numpy as np
 
 from minimistral.arithmetic.exact import TERMS, W_BITS, X_BITS, Exact
 from minimistral.arithmetic.grid import grid, top
+from minimistral.figures.style import INK, WRONG, card
+from minimistral.figures.style import KEY as BEFORE
+from minimistral.figures.style import QUERY as AFTER
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from minimistral.figures.picture import Picture
 
-BEFORE, AFTER, WRONG, INK = "#E69F00", "#0072B2", "#D55E00", "#333333"  # Okabe and Ito's colours
+__all__ = ["sums_on_a_grid"]
+
 ORDERS = 2000
 
 
-def grid_figure() -> "Figure":
+def sums_on_a_grid() -> "Picture":
     """Why sums on a grid are exact: a row put on its grid, the room that a sum has, and one sum in 2000 orders."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.6), facecolor="white", layout="constrained")
+    figure = card(
+        11,
+        3.6,
+        "five values put on a grid become whole numbers; the bits of the largest sum stay below those that a number type "
+        "holds; one sum in 2000 orders has many results in float32 and one in integers",
+    )
     row, room, orders = figure.subplots(1, 3, width_ratios=(1.15, 1, 1))
     _a_row(row)
     _the_room(room)

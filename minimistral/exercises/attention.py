@@ -1,0 +1,5 @@
+"""Lesson 05."""
+
+EXERCISES = []
+
+GUESSES = {}

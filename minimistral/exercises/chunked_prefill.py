@@ -1,0 +1,5 @@
+"""Lesson 09."""
+
+EXERCISES = []
+
+GUESSES = {}

@@ -1,0 +1,5 @@
+"""Lesson 16."""
+
+EXERCISES = []
+
+GUESSES = {}

@@ -1,0 +1,5 @@
+"""Lesson 15."""
+
+EXERCISES = []
+
+GUESSES = {}

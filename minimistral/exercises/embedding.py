@@ -1,0 +1,5 @@
+"""Lesson 02."""
+
+EXERCISES = []
+
+GUESSES = {}

@@ -1,0 +1,5 @@
+"""Lesson 13."""
+
+EXERCISES = []
+
+GUESSES = {}

@@ -1,0 +1,5 @@
+"""Lesson 06."""
+
+EXERCISES = []
+
+GUESSES = {}

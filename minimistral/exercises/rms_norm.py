@@ -1,0 +1,5 @@
+"""Lesson 03."""
+
+EXERCISES = []
+
+GUESSES = {}

@@ -1,0 +1,5 @@
+"""Lesson 08."""
+
+EXERCISES = []
+
+GUESSES = {}

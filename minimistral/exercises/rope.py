@@ -1,0 +1,5 @@
+"""Lesson 04."""
+
+EXERCISES = []
+
+GUESSES = {}

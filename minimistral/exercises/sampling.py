@@ -1,0 +1,5 @@
+"""Lesson 12."""
+
+EXERCISES = []
+
+GUESSES = {}

@@ -1,0 +1,5 @@
+"""Lesson 00."""
+
+EXERCISES = []
+
+GUESSES = {}

@@ -1,0 +1,5 @@
+"""Lesson 10."""
+
+EXERCISES = []
+
+GUESSES = {}

@@ -1,0 +1,5 @@
+"""Lesson 11."""
+
+EXERCISES = []
+
+GUESSES = {}

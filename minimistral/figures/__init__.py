@@ -1,0 +1,38 @@
+"""Every picture of the course: one function each, from real arrays, in one style (style.py).
+
+A module a lesson, by the notebook's name. matplotlib is loaded when a picture is asked for, and nowhere else.
+On the command line: `minimistral figure NAME --output FILE`, the name being the function's, with dashes.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+
+MODULES = (
+    "start_here",
+    "tokens",
+    "embedding",
+    "rms_norm",
+    "rope",
+    "attention",
+    "gqa",
+    "sliding_window",
+    "rolling_cache",
+    "chunked_prefill",
+    "swiglu",
+    "whole_model",
+    "sampling",
+    "exact_sums",
+    "numba_cpu",
+    "cuda",
+    "costs",
+)
+
+
+def figures() -> dict[str, Callable]:
+    """Every figure by its name, in the order of the lessons; each can be called without arguments.
+
+    >>> figures()["window-masks"].__name__
+    'window_masks'
+    """
+    modules = [import_module(f"minimistral.figures.{module}") for module in MODULES]
+    return {name.replace("_", "-"): getattr(module, name) for module in modules for name in module.__all__}

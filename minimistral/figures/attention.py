@@ -1,0 +1,3 @@
+"""Pictures of lesson 05."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""Pictures of lesson 09."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""Pictures of lesson 16."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""Pictures of lesson 15."""
+
+__all__ = []

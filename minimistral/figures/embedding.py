@@ -1,0 +1,3 @@
+"""Pictures of lesson 02."""
+
+__all__ = []

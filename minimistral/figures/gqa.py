@@ -1,0 +1,3 @@
+"""Pictures of lesson 06."""
+
+__all__ = []

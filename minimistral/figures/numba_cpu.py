@@ -1,0 +1,3 @@
+"""Pictures of lesson 14."""
+
+__all__ = []

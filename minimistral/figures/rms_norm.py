@@ -1,0 +1,3 @@
+"""Pictures of lesson 03."""
+
+__all__ = []

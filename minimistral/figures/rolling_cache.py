@@ -1,0 +1,3 @@
+"""Pictures of lesson 08."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""Pictures of lesson 04."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""Pictures of lesson 12."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""Pictures of lesson 00."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""Pictures of lesson 10."""
+
+__all__ = []

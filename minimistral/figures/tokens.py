@@ -1,0 +1,3 @@
+"""Pictures of lesson 01."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""Pictures of lesson 11."""
+
+__all__ = []
