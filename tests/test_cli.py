@@ -385,7 +385,16 @@ def test_help_has_no_completion_clutter(command):
 
 GENERATE = ["generate", "a", "--model", "{window}"]
 TRACE = ["trace", "--model", "{window}", "--tokens", "1 5", "--output", "{new}/t.safetensors"]
+MASKS = ["figure", "window-masks", "--output"]
 BAD = {  # name: (arguments, what the line must hold)
+    "figure-unknown": (["figure", "window-mask", "--output", "{new}/m.png"], "no 'window-mask'; is it window-masks?"),
+    "figure-without-a-file": (["figure", "window-masks"], "--output: not given, expected a file that ends in .png"),
+    "figure-without-a-name": (["figure", "--output", "{new}/m.png"], "--output: which figure? Give its NAME too"),
+    "figure-of-another-kind": ([*MASKS, "{new}/m.bmp"], "expected a file that ends in .png, .svg, .pdf, .gif, .html"),
+    "figure-that-does-not-move": ([*MASKS, "{new}/m.gif"], "m.gif: a picture is written as .png, .svg, .pdf"),
+    "figure-in-no-folder": ([*MASKS, "{new}/none/m.png"], "none is not a folder"),
+    "figure-of-many-dots": ([*MASKS, "{new}/m.png", "--dpi", "1e9"], "--dpi: '1e9', expected a whole number"),
+    "course-in-a-file": (["notebooks", "--no-open", "--to", "{file}"], "not a folder"),
     "no-verb": ([], "ommand"),
     "unknown-verb": (["genrate"], "genrate"),
     "verb-of-later": (["chat"], "chat"),

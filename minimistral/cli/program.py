@@ -10,9 +10,11 @@ import typer
 from minimistral.cli import terminal
 from minimistral.cli.bench import bench
 from minimistral.cli.convert import convert
+from minimistral.cli.figure import figure
 from minimistral.cli.generate import generate
 from minimistral.cli.inspect import inspect
 from minimistral.cli.make_checkpoint import make_checkpoint
+from minimistral.cli.notebooks import notebooks
 from minimistral.cli.trace import trace
 from minimistral.cli.verify import verify
 from minimistral.errors import BadInput
@@ -45,6 +47,13 @@ EXAMPLES = {
     verify: """
         minimistral verify --cases 20
         minimistral verify --seed 7 --case 12 --json -""",
+    figure: """
+        minimistral figure
+        minimistral figure window-masks --output masks.png
+        minimistral figure ring-film --output ring.gif""",
+    notebooks: """
+        minimistral notebooks
+        minimistral notebooks --to my-course --no-open""",
 }
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,59 @@
+"""The course: where its notebooks are, and how they come into a reader's own folder."""
+
+import os
+from pathlib import Path
+
+from minimistral.errors import BadInput
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def lessons() -> list[Path]:
+    """The notebooks in order: those in the installed package, or in the checkout that it is run from.
+
+    Raises BadInput if there are none.
+    """
+    for folder in (PACKAGE / "notebooks", PACKAGE.parent / "notebooks"):
+        found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+        if found:
+            return found
+    raise BadInput(f"{PACKAGE / 'notebooks'}: no notebooks; install minimistral again")
+
+
+def copy_course(folder: Path) -> tuple[list[str], list[str]]:
+    """Copy the lessons into a folder, made if it is not there. What is there already is a reader's, and stays.
+
+    Returns the names that were copied, and those that were kept although ours is another (by an edit, or a run).
+    Raises BadInput if something in the way is no folder, or nothing can be written.
+    """
+    copied, kept = [], []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for lesson in lessons():
+            theirs = folder / lesson.name
+            ours = lesson.read_bytes()
+            if not os.path.lexists(theirs):
+                put(theirs, ours)
+                copied.append(lesson.name)
+            elif not theirs.is_file() or theirs.read_bytes() != ours:
+                kept.append(lesson.name)
+    except FileExistsError:
+        raise BadInput(f"{folder}: not a folder") from None
+    except OSError as error:
+        raise BadInput(f"{error.filename or folder}: {error.strerror or error}") from None
+    return copied, kept
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a new file, whole or not at all, and never over one that came in the meantime."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        try:
+            os.link(partial, path)  # fails where something is, unlike rename
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,76 @@
+"""The course comes into a reader's folder whole, and never over their work."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from minimistral import course
+from minimistral.course import copy_course, lessons
+from minimistral.errors import BadInput
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_lessons_are_those_of_the_checkout_and_go_into_the_wheel():
+    assert lessons() == sorted((ROOT / "notebooks").glob("*.ipynb"))
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"notebooks": "minimistral/notebooks"}
+
+
+def test_an_installed_package_gives_its_own_lessons(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_start_here.ipynb").write_text("{}")
+    monkeypatch.setattr(course, "PACKAGE", tmp_path)
+    assert [path.name for path in lessons()] == ["00_start_here.ipynb"]
+    (tmp_path / "notebooks" / "00_start_here.ipynb").unlink()
+    with pytest.raises(BadInput, match="no notebooks; install minimistral again"):
+        lessons()
+
+
+def test_all_are_copied_once_and_an_edited_one_stays(tmp_path):
+    names = [path.name for path in lessons()]
+    folder = tmp_path / "deep" / "course"
+    assert copy_course(folder) == (names, [])
+    assert copy_course(folder) == ([], [])
+    edited, lost = folder / names[0], folder / names[-1]
+    edited.write_text("mine")
+    lost.unlink()
+    assert copy_course(folder) == ([lost.name], [edited.name])
+    assert edited.read_text() == "mine" and lost.read_bytes() == lessons()[-1].read_bytes()
+    assert sorted(os.listdir(folder)) == names, "nothing half-written is left"
+
+
+def test_what_lies_where_a_lesson_goes_is_kept_whatever_it_is(tmp_path):
+    names = [path.name for path in lessons()]
+    (tmp_path / names[0]).mkdir()
+    (tmp_path / names[1]).symlink_to(tmp_path / "nowhere")
+    assert copy_course(tmp_path)[1] == names[:2]
+    assert not (tmp_path / "nowhere").exists() and (tmp_path / names[0]).is_dir()
+
+
+def test_a_file_in_the_way_is_one_clear_line(tmp_path):
+    (tmp_path / "course").write_text("")
+    with pytest.raises(BadInput, match="course: not a folder"):
+        copy_course(tmp_path / "course")
+
+
+def test_jupyterlab_is_opened_at_the_first_lesson(tmp_path):
+    """With a JupyterLab that only says how it was called."""
+    (tmp_path / "jupyterlab.py").write_text("import sys; print(sys.argv[1:])")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-m", "minimistral", "notebooks", "--to", "mine"], cwd=tmp_path, text=True,
+                          env=environment, capture_output=True, timeout=60, check=True)  # fmt: skip
+    assert done.stdout.splitlines()[0] == "mine"
+    assert done.stdout.splitlines()[1] == str([os.path.join("mine", "00_start_here.ipynb")])
+    assert done.stderr == f"note: {len(lessons())} lessons copied\n"
+
+
+def test_the_lessons_are_notebooks_without_a_solution():
+    for path in lessons():
+        cells = json.loads(path.read_text())["cells"]
+        assert not any("BEGIN SOLUTION" in "".join(cell["source"]) for cell in cells), path.name
