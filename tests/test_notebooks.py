@@ -112,9 +112,9 @@ def asked(notebook, prefix: str) -> list[str]:
 
 
 def filled(notebook):
-    """The notebook with right answers in place of the reader's; cells tagged `slow` are left out."""
+    """The set-up, the guesses and the exercises of a notebook, with right answers in place of the reader's."""
     done = copy.deepcopy(notebook)
-    done.cells = [cell for cell in done.cells if "slow" not in cell.metadata.get("tags", [])]
+    done.cells = [c for c in done.cells if c.id == "set-up" or c.id.startswith(("answer-", "check-", "guess-"))]
     cells = {cell.id: cell for cell in done.cells}
     for name in asked(done, "check-"):
         answer = re.search(rf'^check_exercise\("{name}", (\w+)\)$', cells[f"check-{name}"].source, re.MULTILINE)[1]
