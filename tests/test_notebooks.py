@@ -50,7 +50,6 @@ def run(notebook):
         timeout=SECONDS,
         kernel_name="python3",
         coalesce_streams=True,
-        store_widget_state=False,
         resources={"metadata": {"path": str(ROOT / "notebooks")}},
     ).execute(env=env)
     del done.cells[0], done.cells[-1]
