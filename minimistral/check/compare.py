@@ -1,0 +1,54 @@
+"""A stage against what it should be: row by row, with a budget that follows from the number format."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+SAFETY = (
+    4  # times the largest error among the ways to compute that were drawn (docs/check.md shows where it comes from)
+)
+
+
+class Comparison(NamedTuple):
+    """Rows are the last axis: a token, or a token's head. `error` and `budget` are lengths, one for each row."""
+
+    error: np.ndarray
+    budget: np.ndarray
+    size: np.ndarray  # of the right rows
+
+    @property
+    def ok(self) -> bool:
+        return bool((self.error <= self.budget).all())
+
+    @property
+    def worst(self) -> float:
+        """The largest error, in budgets."""
+        return float(np.max(self.error / self.budget, initial=0.0))
+
+    @property
+    def relative_l2(self) -> float:
+        return whole(self.error) / max(whole(self.size), np.finfo(float).tiny)
+
+
+def compare(recorded: np.ndarray, right: np.ndarray, drawn: list[np.ndarray], unit: float) -> Comparison:
+    """What was recorded, against the reference and the ways to compute it that are right in the format too.
+
+    recorded, right and each of drawn: (..., n). unit: a rounding of the format; no budget is below one.
+    """
+    size = length(right)
+    errors = np.max([length(d - right) for d in drawn], axis=0)
+    typical = whole(errors) / max(whole(size), np.finfo(float).tiny)  # rows that happened to be drawn small get this
+    floor = np.maximum(typical, unit) * np.maximum(size, 0.1 * np.sqrt(np.mean(size * size)))
+    budget = SAFETY * np.maximum(errors, floor) + np.finfo(float).tiny
+    error = length(recorded - right)
+    return Comparison(np.where(np.isnan(error), np.inf, error), budget, size)
+
+
+def length(x: np.ndarray) -> np.ndarray:
+    """Of each row: (..., n) -> (...)."""
+    return np.sqrt(np.sum(x * x, axis=-1))
+
+
+def whole(rows: np.ndarray) -> float:
+    """The length of everything, from its rows' lengths."""
+    return float(np.sqrt(np.sum(rows * rows)))

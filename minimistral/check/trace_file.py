@@ -1,0 +1,116 @@
+"""A trace of someone's implementation, read with every mistake in the file found first (docs/trace.md has the format)."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from minimistral.config import Config
+from minimistral.errors import BadInput
+from minimistral.trace import stage_names, stage_shape
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+LAYOUTS = ("mistral", "hf")
+STORED = ("F64", "F32", "BF16", "F16")
+
+
+class Trace(Mapping[str, np.ndarray]):
+    """Stages by name, float64 and in Mistral's layout, each read when it is asked for. `scores` are left out."""
+
+    def __init__(self, path: Path, config: Config, dtype: str | None = None):
+        from safetensors import SafetensorError, safe_open
+
+        self.path, self.config = Path(path), config
+        if not self.path.is_file():
+            raise BadInput(f"{path}: no such file" if not os.path.lexists(path) else f"{path}: not a file")
+        try:
+            self.file = safe_open(self.path, framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise BadInput(f"{path}: not a whole safetensors file: {error}") from None
+        about = self.file.metadata() or {}
+        if about.get("format") != "minimistral-trace-1":
+            raise BadInput(f"{path}: format {about.get('format')!r}, expected 'minimistral-trace-1' in its metadata")
+        self.dtype = one_of(f"{path}: dtype", dtype or about.get("dtype"), DTYPES)
+        self.layout = one_of(f"{path}: layout", about.get("layout", "mistral"), LAYOUTS)
+        self.implementation = about.get("implementation", "")
+        self.exact = about.get("arithmetic") == "exact"
+        held = set(self.file.keys())
+        self.tokens = self._tokens(held)
+        known = set(stage_names(config))
+        unknown = sorted(held - known - {"tokens", "logits_positions"})
+        if unknown:
+            raise BadInput(
+                f"{path}: {unknown[0]}: not a stage of this model of {config.n_layers} layers; is it a trace of another model?"
+            )
+        if "logits" not in held:
+            raise BadInput(f"{path}: no tensor 'logits'; a trace holds tokens and logits at least")
+        self.names = [n for n in stage_names(config) if n in held and not n.endswith(".scores")]
+        self.logits_positions = self._logits_positions(held)
+        for name in self.names:
+            self._look_at(name)
+
+    def _header(self, name: str) -> tuple[str, tuple[int, ...]]:
+        part = self.file.get_slice(name)
+        return part.get_dtype(), tuple(part.get_shape())
+
+    def _tokens(self, held: set[str]) -> np.ndarray:
+        if "tokens" not in held:
+            raise BadInput(f"{self.path}: no tensor 'tokens'")
+        stored, shape = self._header("tokens")
+        if stored not in ("I64", "I32", "U32", "U16", "I16") or len(shape) != 1:
+            raise BadInput(f"{self.path}: tokens: {stored} {shape}, expected int64 (T,)")
+        tokens = self.file.get_tensor("tokens").astype(np.int64)
+        if not len(tokens):
+            raise BadInput(f"{self.path}: tokens: none; a trace has one at least")
+        bad = np.flatnonzero((tokens < 0) | (tokens >= self.config.vocab_size))
+        if len(bad):
+            raise BadInput(
+                f"{self.path}: tokens[{bad[0]}]: {tokens[bad[0]]}, expected 0 to {self.config.vocab_size - 1}"
+            )
+        return tokens
+
+    def _logits_positions(self, held: set[str]) -> np.ndarray:
+        T = len(self.tokens)
+        if "logits_positions" not in held:
+            return np.arange(T)
+        at = self.file.get_tensor("logits_positions")
+        if at.ndim != 1 or at.dtype.kind not in "iu" or not len(at) or at.min() < 0 or at.max() >= T:
+            raise BadInput(f"{self.path}: logits_positions: expected whole numbers from 0 to {T - 1}, (n,)")
+        return at.astype(np.int64)
+
+    def _look_at(self, name: str) -> None:
+        stored, shape = self._header(name)
+        if stored not in STORED:
+            raise BadInput(f"{self.path}: {name}: stored as {stored}, expected one of {', '.join(STORED)}")
+        expected = stage_shape(name, len(self.tokens), self.config)
+        if name == "logits":
+            expected = (len(self.logits_positions), expected[1])
+        if shape != expected:
+            turned = len(shape) == len(expected) and sorted(shape) == sorted(expected)
+            hint = "; transposed?" if turned else ""
+            if len(shape) == len(expected) + 1 and shape[0] == 1:
+                hint = "; one sequence a file, without an axis for the batch"
+            raise BadInput(f"{self.path}: {name}: shape {shape}, expected {expected}{hint}")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise KeyError(name)
+        x = self.file.get_tensor(name).astype(np.float64)
+        if self.layout == "hf" and name.rsplit(".", 1)[-1] in ("q", "k", "q_rope", "k_rope"):
+            a, b = np.split(x, 2, axis=-1)
+            x = np.stack([a, b], axis=-1).reshape(x.shape)
+        return x
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def one_of(what: str, found: str | None, allowed: tuple[str, ...]) -> str:
+    if found not in allowed:
+        raise BadInput(f"{what}: {json.dumps(found)}, expected {', '.join(allowed[:-1])} or {allowed[-1]}")
+    return found
