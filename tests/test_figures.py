@@ -99,3 +99,15 @@ def test_a_picture_is_written_whole_with_its_words_inside(suffix, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     if suffix != ".pdf":
         assert b"two masks" in path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".html"])
+def test_a_film_is_written_whole_and_asks_nothing_of_the_network(suffix, tmp_path):
+    path = tmp_path / f"ring{suffix}"
+    FIGURES["ring-film"]().save(path, dpi=50)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    if suffix == ".html":
+        page = path.read_text()
+        assert "https://" not in page.replace("https://www.w3.org", "") and page.count("data:image/png") == 13
+    else:
+        assert path.read_bytes()[:6] == b"GIF89a"

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,10 @@ class Picture(Figure):
 
 
 class Film:
-    """A picture drawn again for each frame: draw(picture, frame) for frame 0, 1, ... n_frames - 1."""
+    """A picture drawn again for each frame: draw(picture, frame) for frame 0, 1, ... n_frames - 1.
+
+    A film whose axes have fixed places calls `picture.set_layout_engine("none")` first.
+    """
 
     def __init__(self, picture: Picture, draw: Callable[[Picture, int], None], n_frames: int, seconds: float = 1.0):
         self.picture, self.draw, self.n_frames, self.seconds = picture, draw, n_frames, seconds
@@ -70,7 +74,7 @@ class Film:
             write(path, lambda partial: self._animation().save(partial, writer=writer, dpi=dpi))
         elif path.suffix == ".html":
             page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{self.alt}</title>\n'
-            page += self._animation().to_jshtml(fps=1 / self.seconds) + "</html>\n"
+            page += offline(self._animation().to_jshtml(fps=1 / self.seconds)) + "</html>\n"
             write(path, lambda partial: partial.write_text(page, encoding="utf-8"))
         else:
             raise BadInput(f"{path}: a moving picture is written as .gif or .html")
@@ -82,6 +86,18 @@ class Film:
             self.save(Path(folder) / "film.gif")
             gif = base64.b64encode((Path(folder) / "film.gif").read_bytes()).decode()
         return {"image/gif": gif, "text/plain": repr(self)}, {"image/gif": {"alt": self.alt}}
+
+
+ICONS = {"minus": "-", "fast-backward": "|<", "step-backward": "<", "play": "\u25b6", "pause": "II",
+         "step-forward": ">", "fast-forward": ">|", "plus": "+"}  # fmt: skip
+
+
+def offline(page: str) -> str:
+    """matplotlib's player, with letters in place of the icons that it would load from the network."""
+    letters = "".join(f".fa-{name}::before{{content:'{letter}'}}" for name, letter in ICONS.items())
+    turned = ".fa-flip-horizontal{display:inline-block;transform:scaleX(-1)}"
+    style = f"<style>.fa{{font-style:normal}}{turned}{letters}</style>"
+    return re.sub(r'<link rel="stylesheet"\s+href="https://[^"]*">', style, page)
 
 
 def write(path: Path, save: Callable[[Path], None]) -> None:

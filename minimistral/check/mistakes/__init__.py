@@ -15,7 +15,7 @@ from minimistral.check.mistakes.window import MISTAKES as WINDOW
 
 __all__ = ["MISTAKES", "Case", "Mistake", "by_id"]
 
-MISTAKES: tuple[Mistake, ...] = tuple(*WINDOW, *ROPE, *HEADS, *NORMS, *FEED_FORWARD, *CACHE, *TOKENS)
+MISTAKES: tuple[Mistake, ...] = (*WINDOW, *ROPE, *HEADS, *NORMS, *FEED_FORWARD, *CACHE, *TOKENS)
 
 
 def by_id(name: str) -> Mistake:
