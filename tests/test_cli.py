@@ -27,7 +27,8 @@ from minimistral.trace import stage_names, stage_shape
 from minimistral.weights import random_tensors
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("generate", "inspect", "trace", "convert", "verify")  # bench and make-checkpoint: minutes, and gigabytes
+# bench and make-checkpoint: minutes, and gigabytes; notebooks opens JupyterLab (test_course.py)
+VERBS = ("generate", "inspect", "trace", "convert", "verify", "figure")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 COMMAND = [sys.executable, "-m", "minimistral"]
 PROMPT = "a small fox ran home"

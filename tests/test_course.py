@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -74,3 +75,22 @@ def test_the_lessons_are_notebooks_without_a_solution():
     for path in lessons():
         cells = json.loads(path.read_text())["cells"]
         assert not any("BEGIN SOLUTION" in "".join(cell["source"]) for cell in cells), path.name
+
+
+def row(path: Path) -> str:
+    """A lesson's line in docs/course.md, from the notebook itself."""
+    cells = json.loads(path.read_text())["cells"]
+    first = "".join(cells[0]["source"])
+    title, minutes = first.splitlines()[0].removeprefix("# "), re.search(r"\*\*(\d+) minutes", first)[1]
+    asked = [cell["id"].removeprefix("check-") for cell in cells if cell["id"].startswith("check-")]
+    names = ", ".join(f"`{name}`" for name in asked)
+    return f"| [{path.stem[:2]}](../notebooks/{path.name}) | {title} | {minutes} | {names} |"
+
+
+def test_the_page_of_the_course_lists_every_lesson_with_its_exercises():
+    page = (ROOT / "docs" / "course.md").read_text()
+    assert re.findall(r"^\| \[\d\d\].*$", page, re.MULTILINE) == [row(path) for path in lessons()]
+
+
+if __name__ == "__main__":
+    print("\n".join(row(path) for path in lessons()))
