@@ -69,7 +69,7 @@ def kept_pieces(tenths: int = 10, percent: int = 90, text: str = PROMPT) -> "Pic
     axes.set_yticks(rows, [*(piece_of(i) for i in order[:SHOWN]), f"{len(p) - SHOWN} others"])
     axes.set(
         ylim=(SHOWN + 0.6, -0.6),
-        xlim=(0, max(50, 105 * p[0])),
+        xlim=(0, max(54, 105 * p[0])),
         xlabel="probability, %",
         ylabel="piece, likeliest first",
     )
