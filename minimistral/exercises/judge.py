@@ -145,7 +145,7 @@ def how_it_differs(mine: object, right: object, bits: bool) -> str:
             same(x.transpose(p), y, bits) for p in permutations(range(x.ndim))
         ):
             return f"right numbers in shape {x.shape}, expected {y.shape}: axes exchanged"
-        return f"shape {x.shape}, expected {y.shape}"
+        return f"shape {x.shape}, expected {y.shape if y.ndim else 'one number'}"
     for p in list(permutations(range(x.ndim)))[1:]:
         if x.transpose(p).shape == y.shape and same(x.transpose(p), y, bits):
             return "right numbers, axes exchanged"
