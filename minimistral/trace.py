@@ -85,23 +85,25 @@ def recorder(stages: dict[str, np.ndarray], T: int, cache: RollingCache, config:
 
 
 def write_trace(path: Path | str, tokens: np.ndarray, stages: Mapping[str, np.ndarray], arithmetic: Arithmetic) -> None:
-    """A trace file; written under a temporary name and renamed, so no half of one is ever seen."""
+    """A trace file of this project's own run."""
+    about = {"dtype": str(arithmetic.dtype), "layout": "mistral", "implementation": "minimistral"}
+    if arithmetic.name == "exact":
+        about["arithmetic"] = "exact"
+    write_whole(path, {"tokens": np.asarray(tokens, np.int64), **stages}, about)
+
+
+def write_whole(path: Path | str, tensors: Mapping[str, np.ndarray], about: dict[str, str]) -> None:
+    """A trace file, its format put before what else is said about it; under a temporary name first, so that no half of
+    one is ever seen. BadInput if it cannot be written.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = Path(path)
-    metadata = {
-        "format": "minimistral-trace-1",
-        "dtype": str(arithmetic.dtype),
-        "layout": "mistral",
-        "implementation": "minimistral",
-    }
-    if arithmetic.name == "exact":
-        metadata["arithmetic"] = "exact"
-    tensors = {"tokens": np.asarray(tokens, np.int64)} | {n: np.ascontiguousarray(x) for n, x in stages.items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, metadata)
+        whole = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
+        save_file(whole, partial, {"format": "minimistral-trace-1"} | about)
         os.umask(umask := os.umask(0))
         partial.chmod(0o666 & ~umask)  # as any other new file: safetensors' own are for their owner's eyes alone
         partial.replace(path)

@@ -7,5 +7,6 @@ report.agrees, report.first_difference, report.findings
 """
 
 from minimistral.check.report import Report, check_trace
+from minimistral.check.testing import assert_agrees
 
-__all__ = ["Report", "check_trace"]
+__all__ = ["Report", "assert_agrees", "check_trace"]

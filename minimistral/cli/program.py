@@ -15,6 +15,7 @@ from minimistral.cli.generate import generate
 from minimistral.cli.inspect import inspect
 from minimistral.cli.make_checkpoint import make_checkpoint
 from minimistral.cli.notebooks import notebooks
+from minimistral.cli.record_hf import record_hf
 from minimistral.cli.trace import trace
 from minimistral.cli.verify import verify
 from minimistral.errors import BadInput
@@ -47,6 +48,9 @@ EXAMPLES = {
     verify: """
         minimistral verify --cases 20
         minimistral verify --seed 7 --case 12 --json -""",
+    record_hf: """
+        minimistral record-hf mistral-hf --prompt "The fox" --output run.safetensors
+        minimistral record-hf mistral-hf --tokens "1 403 407" --dtype bfloat16 --output run.safetensors""",
     figure: """
         minimistral figure
         minimistral figure window-masks --output masks.png
