@@ -128,29 +128,36 @@ def filled(notebook):
     return done
 
 
-@cache
 def both(path: Path):
-    """The lesson run as it is, and run with right answers; and the seconds that took, side by side."""
+    """The lesson run as it is, the seconds that took, and its exercises with right answers."""
     start = time.monotonic()
+    as_it_is = run(read(path))
+    return as_it_is, time.monotonic() - start, run(filled(read(path)))
+
+
+@pytest.fixture(scope="module")
+def runs(request):
+    """Of every lesson that is asked for, `both`: two lessons at a time."""
+    asked_for = [item for item in request.session.items if "runs" in getattr(item, "fixturenames", ())]
     with ThreadPoolExecutor(2) as two:
-        as_it_is, right = two.map(run, [read(path), filled(read(path))])
-    return as_it_is, right, time.monotonic() - start
+        yield {path: two.submit(both, path) for path in sorted({item.callspec.params["path"] for item in asked_for})}
 
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
 
 @each
-def test_a_lesson_runs_clean_and_shows_what_is_committed(path):
-    fresh, _, seconds = both(path)
+def test_a_lesson_runs_clean_and_shows_what_is_committed(path, runs):
+    fresh, seconds, _ = runs[path].result()
     changed = differences(read(path), fresh)
     assert not changed, "\n".join(changed)
     assert seconds < SECONDS
 
 
 @each
-def test_an_unfilled_lesson_says_not_done_yet_and_a_filled_one_is_right(path):
-    for cells, words, score in zip(both(path)[:2], ("not done yet", "right"), ("0.0", "1.0"), strict=True):
+def test_an_unfilled_lesson_says_not_done_yet_and_a_filled_one_is_right(path, runs):
+    as_it_is, _, right = runs[path].result()
+    for cells, words, score in ((as_it_is, "not done yet", "0.0"), (right, "right", "1.0")):
         for cell in cells.cells:
             if kind(cell) == "check":
                 name = cell.id.removeprefix("check-")
