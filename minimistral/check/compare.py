@@ -1,5 +1,6 @@
 """A stage against what it should be: row by row, with a budget that follows from the number format."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,18 +31,23 @@ class Comparison(NamedTuple):
         return whole(self.error) / max(whole(self.size), np.finfo(float).tiny)
 
 
-def compare(recorded: np.ndarray, right: np.ndarray, drawn: list[np.ndarray], unit: float) -> Comparison:
+def compare(recorded: np.ndarray, right: np.ndarray, drawn: Iterable[np.ndarray], unit: float) -> Comparison:
     """What was recorded, against the reference and the ways to compute it that are right in the format too.
 
-    recorded, right and each of drawn: (..., n). unit: a rounding of the format; no budget is below one.
+    recorded, right and each of drawn: (..., n). unit: a rounding of the format; no budget is below one. A row whose
+    right value is no number (its inputs were none, or there are no such tokens) is not judged: error 0.
     """
-    size = length(right)
-    errors = np.max([length(d - right) for d in drawn], axis=0)
+    judged = np.isfinite(right).all(axis=-1)
+    right = np.where(judged[..., None], right, 0.0)
+    size, errors = length(right), np.zeros(judged.shape)
+    for d in drawn:
+        off = length(d - right)
+        errors = np.maximum(errors, np.where(judged & np.isfinite(off), off, 0.0))
     typical = whole(errors) / max(whole(size), np.finfo(float).tiny)  # rows that happened to be drawn small get this
     floor = np.maximum(typical, unit) * np.maximum(size, 0.1 * np.sqrt(np.mean(size * size)))
     budget = SAFETY * np.maximum(errors, floor) + np.finfo(float).tiny
-    error = length(recorded - right)
-    return Comparison(np.where(np.isnan(error), np.inf, error), budget, size)
+    error = length(np.where(judged[..., None], recorded, right) - right)
+    return Comparison(np.where(np.isfinite(error), error, np.inf), budget, size)
 
 
 def length(x: np.ndarray) -> np.ndarray:

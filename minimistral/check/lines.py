@@ -25,8 +25,12 @@ def embed(embedding: np.ndarray, tokens: np.ndarray, n: Number) -> np.ndarray:
 
 def norm(x: np.ndarray, w: np.ndarray, eps: float, n: Number) -> np.ndarray:
     """x / sqrt(mean(x^2) + eps) w, each token by itself: (T, dim) -> (T, dim)."""
-    mean_square = np.mean(x * x, axis=-1, keepdims=True)
-    return n.store(n.step(x / np.sqrt(mean_square + eps)) * w)
+    return n.store(n.step(x / np.sqrt(n.mean_square(x) + eps)) * w)
+
+
+def layer_of(i: int, n_layers: int) -> int:
+    """Layer i is computed with the weights of layer i."""
+    return i
 
 
 def attention_norm_weight(layer: Layer) -> np.ndarray:
@@ -47,6 +51,26 @@ def key_rows(layer: Layer, config: Config) -> np.ndarray:
     return layer.wk
 
 
+def value_rows(layer: Layer, config: Config) -> np.ndarray:
+    """wv."""
+    return layer.wv
+
+
+def output_rows(layer: Layer, config: Config) -> np.ndarray:
+    """wo."""
+    return layer.wo
+
+
+def gate_rows(layer: Layer, config: Config) -> np.ndarray:
+    """w1: its product passes SiLU."""
+    return layer.w1
+
+
+def up_rows(layer: Layer, config: Config) -> np.ndarray:
+    """w3: its product is multiplied by the gate's."""
+    return layer.w3
+
+
 def positions(T: int, window: int | None) -> np.ndarray:
     """Where each row stands in the text: 0, 1, ... T - 1."""
     return np.arange(T)
@@ -54,10 +78,11 @@ def positions(T: int, window: int | None) -> np.ndarray:
 
 def angles(at: np.ndarray, config: Config, n: Number) -> np.ndarray:
     """position x theta^(-2i / d), radians: (T, d / 2)."""
-    frequencies = config.rope_theta ** (-np.arange(0, config.head_dim, 2) / config.head_dim)
-    if n.angles == "float32":
-        return rounded(rounded(at.astype(float), "float32")[:, None] * rounded(frequencies, "float32"), "float32")
-    return at[:, None] * frequencies
+    exponents = np.arange(0, config.head_dim, 2) / config.head_dim
+    if n.angles == "float32":  # every step of it, as transformers does
+        powers = rounded(config.rope_theta ** rounded(exponents, "float32"), "float32")
+        return rounded(rounded(at.astype(float), "float32")[:, None] * rounded(1 / powers, "float32"), "float32")
+    return at[:, None] * config.rope_theta**-exponents
 
 
 def turn(x: np.ndarray, angle: np.ndarray, n: Number) -> np.ndarray:
@@ -94,8 +119,13 @@ def scale(config: Config) -> float:
     return config.head_dim**-0.5
 
 
-def probabilities(scores: np.ndarray, n: Number) -> np.ndarray:
-    """softmax over keys, the last axis."""
+def probabilities(scores: np.ndarray, often: np.ndarray, n: Number) -> np.ndarray:
+    """softmax over the keys that are seen, the last axis: (n_heads, T, S), (T, S) -> (n_heads, T, S).
+
+    A score that is not seen is -inf before softmax; a key that is met twice weighs twice.
+    """
+    with np.errstate(divide="ignore"):
+        scores = np.where(often > 0, scores + np.log(often), -np.inf)
     p = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return n.step(p / p.sum(axis=-1, keepdims=True))
 
@@ -113,6 +143,11 @@ def attention_sum(h: np.ndarray, x: np.ndarray, a: np.ndarray, n: Number) -> np.
 def gated(gate: np.ndarray, up: np.ndarray, n: Number) -> np.ndarray:
     """silu(gate) up, silu(g) = g / (1 + exp(-g)): (T, hidden_dim)."""
     return n.store(n.step(gate * sigmoid(gate)) * up)
+
+
+def ffn_residual(before: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """The feed-forward is added to the stream after attention, not to the one `before` it."""
+    return h
 
 
 def ffn_sum(h: np.ndarray, x: np.ndarray, f: np.ndarray, n: Number) -> np.ndarray:
@@ -140,11 +175,16 @@ class Lines(NamedTuple):
 
     tokens_run: Callable = tokens_run
     embed: Callable = embed
+    layer_of: Callable = layer_of
     norm: Callable = norm
     attention_norm_weight: Callable = attention_norm_weight
     ffn_norm_weight: Callable = ffn_norm_weight
     query_rows: Callable = query_rows
     key_rows: Callable = key_rows
+    value_rows: Callable = value_rows
+    output_rows: Callable = output_rows
+    gate_rows: Callable = gate_rows
+    up_rows: Callable = up_rows
     positions: Callable = positions
     angles: Callable = angles
     turn_queries: Callable = turn
@@ -159,6 +199,7 @@ class Lines(NamedTuple):
     heads_joined: Callable = heads_joined
     attention_sum: Callable = attention_sum
     gated: Callable = gated
+    ffn_residual: Callable = ffn_residual
     ffn_sum: Callable = ffn_sum
     final_norm: Callable = final_norm
     output_matrix: Callable = output_matrix

@@ -42,10 +42,10 @@ class Number:
 
     def linear(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """x (..., T, K), w (..., N, K) -> (..., T, N), with the error of a sum in a row."""
-        y = x @ w.swapaxes(-1, -2)
+        y = product(x, w)
         if self.in_a_row:  # the k-th partial sum is rounded: K of them, each about as large as sqrt(sum of squares)
             unit = UNIT["float64" if self.dtype == "float64" else "float32"]
-            size = np.sqrt((x * x) @ (w * w).swapaxes(-1, -2))
+            size = np.sqrt(product(x * x, w * w))
             y = y + self.noise(y) * unit * np.sqrt(x.shape[-1] / 2) * size
         return y
 
@@ -53,8 +53,27 @@ class Number:
         """An input of a stage as the implementation may have had it."""
         return x + self.noise(x) * x * UNIT[self.dtype] / np.sqrt(3) if self.wide_inputs else x
 
+    def mean_square(self, x: np.ndarray) -> np.ndarray:
+        """Of each row, with the error of a sum in a row: (..., n) -> (..., 1)."""
+        mean = np.mean(x * x, axis=-1, keepdims=True)
+        if self.in_a_row:  # partial sums of squares grow evenly
+            unit = UNIT["float64" if self.dtype == "float64" else "float32"]
+            mean = mean * (1 + self.noise(mean) * unit * np.sqrt(x.shape[-1] / 3))
+        return mean
+
     def noise(self, x: np.ndarray) -> np.ndarray:
         return np.random.default_rng(self.seed).standard_normal(x.shape)
+
+
+BLOCK = 2**18  # products that a BLAS makes without starting threads: thousands of small ones wait for each other else
+
+
+def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """x w^T: (..., T, K), (..., N, K) -> (..., T, N); small ones a few rows at a time."""
+    T, rows, w = x.shape[-2], BLOCK // (w.shape[-1] * w.shape[-2]), w.swapaxes(-1, -2)
+    if rows < 4 or rows >= T:
+        return x @ w
+    return np.concatenate([x[..., t : t + rows, :] @ w for t in range(0, T, rows)], axis=-2)
 
 
 REFERENCE = Number("float64")

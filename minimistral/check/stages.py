@@ -1,6 +1,7 @@
 """The stages of a run, each from its inputs: so that one can be computed again from what someone else recorded."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,38 @@ INPUTS = {  # a stage of a layer, and the stages that it is made of; `stream` is
     "up": ("ffn_norm",),
     "ffn_hidden": ("gate", "up"),
     "ffn_output": ("ffn_hidden",),
-    "output": ("attention_residual", "ffn_norm", "ffn_output"),
+    "output": ("stream", "attention_residual", "ffn_norm", "ffn_output"),
+}
+
+LINES_OF = {  # a stage, and the lines that it is made with
+    "embedding": ("tokens_run", "embed"),
+    "attention_norm": ("layer_of", "norm", "attention_norm_weight"),
+    "q": ("layer_of", "query_rows"),
+    "k": ("layer_of", "key_rows"),
+    "v": ("layer_of", "value_rows"),
+    "q_rope": ("positions", "angles", "turn_queries"),
+    "k_rope": ("positions", "angles", "turn_keys"),
+    "attention": (
+        "positions",
+        "angles",
+        "values_read",
+        "seen",
+        "empty_slots",
+        "key_heads",
+        "value_heads",
+        "scale",
+        "probabilities",
+    ),
+    "attention_output": ("layer_of", "heads_joined", "output_rows"),
+    "attention_residual": ("attention_sum",),
+    "ffn_norm": ("layer_of", "norm", "ffn_norm_weight"),
+    "gate": ("layer_of", "gate_rows"),
+    "up": ("layer_of", "up_rows"),
+    "ffn_hidden": ("gated",),
+    "ffn_output": ("layer_of",),
+    "output": ("ffn_residual", "ffn_sum"),
+    "norm": ("final_norm",),
+    "logits": ("output_matrix",),
 }
 
 
@@ -37,6 +69,12 @@ class Setting(NamedTuple):
     number: Number = REFERENCE
 
 
+def kind_of(stage: str) -> str:
+    """Its name without its layer: `layers.3.q_rope` -> `q_rope`."""
+    return stage.rsplit(".", 1)[-1]
+
+
+@cache
 def inputs_of(stage: str, n_layers: int) -> tuple[str, ...]:
     """The full names of the stages that a stage is made of.
 
@@ -67,12 +105,13 @@ def compute(stage: str, given: tuple, tokens: np.ndarray, weights: Weights, sett
         matrix = setting.lines.output_matrix(weights.tok_embeddings, weights.output)
         return setting.number.store(setting.number.linear(*given, wide(matrix, setting.number)))
     _, i, name = stage.split(".")
-    return LAYER_STAGES[name](*given, weights.layers[int(i)], setting.config.layer_window(int(i)), setting)
+    layer = weights.layers[setting.lines.layer_of(int(i), setting.config.n_layers)]
+    return LAYER_STAGES[name](*given, layer, setting.config.layer_window(int(i)), setting)
 
 
 def wide(w: np.ndarray, n: Number) -> np.ndarray:
     """A weight as the format holds it, in float64."""
-    return n.store(np.asarray(w).astype(np.float64))
+    return n.store(np.asarray(w).astype(np.float64, copy=False))
 
 
 def _attention_norm(h, layer: Layer, window, s: Setting):
@@ -97,7 +136,7 @@ def _k(x, layer: Layer, window, s: Setting):
 
 
 def _v(x, layer: Layer, window, s: Setting):
-    return _linear(x, layer.wv, s).reshape(len(x), -1, s.config.head_dim)
+    return _linear(x, s.lines.value_rows(layer, s.config), s).reshape(len(x), -1, s.config.head_dim)
 
 
 def _angle(T: int, window, s: Setting):
@@ -113,25 +152,23 @@ def _k_rope(k, layer: Layer, window, s: Setting):
 
 
 def _attention(q, k, v, layer: Layer, window, s: Setting):
-    """Every query over all T keys at once, unseen ones at -inf; empty slots weigh exp(0) and bring nothing."""
+    """Every query over all T keys at once; empty slots have score 0 and bring nothing, so one column holds them all."""
     T, n = len(q), s.number
     v = s.lines.values_read(v, _angle(T, window, s), n)
     k = s.lines.key_heads(k, s.config.n_heads).swapaxes(0, 1)  # (n_heads, T, d)
     v = s.lines.value_heads(v, s.config.n_heads).swapaxes(0, 1)
     scores = n.step(n.step(n.linear(q.swapaxes(0, 1), k)) * s.lines.scale(s.config))
-    often = np.asarray(s.lines.seen(T, window), float)  # a key that is met twice weighs twice
-    with np.errstate(divide="ignore"):
-        scores = np.where(often > 0, scores + np.log(often), -np.inf)  # (n_heads, T, T)
+    often = np.asarray(s.lines.seen(T, window), float)  # (T, T), how often each key is met
     empty = s.lines.empty_slots(T, window)
     if empty.any():
-        columns = np.where(np.arange(empty.max()) < empty[:, None], 0.0, -np.inf)  # (T, slots)
-        scores = np.concatenate([scores, np.broadcast_to(columns, (len(scores), *columns.shape))], axis=-1)
-    p = s.lines.probabilities(scores, n)[..., :T]
+        scores = np.concatenate([scores, np.zeros((len(scores), T, 1))], axis=-1)
+        often = np.concatenate([often, empty[:, None]], axis=-1)
+    p = s.lines.probabilities(scores, often, n)[..., :T]
     return n.store(n.linear(p, v.swapaxes(1, 2)).swapaxes(0, 1))
 
 
 def _attention_output(a, layer: Layer, window, s: Setting):
-    return _linear(s.lines.heads_joined(a), layer.wo, s)
+    return _linear(s.lines.heads_joined(a), s.lines.output_rows(layer, s.config), s)
 
 
 def _attention_residual(h, x, a, layer: Layer, window, s: Setting):
@@ -139,11 +176,11 @@ def _attention_residual(h, x, a, layer: Layer, window, s: Setting):
 
 
 def _gate(x, layer: Layer, window, s: Setting):
-    return _linear(x, layer.w1, s)
+    return _linear(x, s.lines.gate_rows(layer, s.config), s)
 
 
 def _up(x, layer: Layer, window, s: Setting):
-    return _linear(x, layer.w3, s)
+    return _linear(x, s.lines.up_rows(layer, s.config), s)
 
 
 def _ffn_hidden(gate, up, layer: Layer, window, s: Setting):
@@ -154,8 +191,8 @@ def _ffn_output(x, layer: Layer, window, s: Setting):
     return _linear(x, layer.w2, s)
 
 
-def _output(h, x, f, layer: Layer, window, s: Setting):
-    return s.lines.ffn_sum(h, x, f, s.number)
+def _output(before, h, x, f, layer: Layer, window, s: Setting):
+    return s.lines.ffn_sum(s.lines.ffn_residual(before, h), x, f, s.number)
 
 
 LAYER_STAGES: Mapping[str, Callable] = {

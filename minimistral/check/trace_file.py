@@ -13,11 +13,16 @@ from minimistral.trace import stage_names, stage_shape
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 LAYOUTS = ("mistral", "hf")
-STORED = ("F64", "F32", "BF16", "F16")
+STORED = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+FROM_FINE = ("float64", "float32", "float16", "bfloat16")  # to coarse
+WHOLE = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
 
 
 class Trace(Mapping[str, np.ndarray]):
-    """Stages by name, float64 and in Mistral's layout, each read when it is asked for. `scores` are left out."""
+    """Stages by name, float64 and in Mistral's layout, each read when it is asked for. `scores` are left out.
+
+    dtype: the format that it is judged by: the one computed in, or the one stored in if that is coarser.
+    """
 
     def __init__(self, path: Path, config: Config, dtype: str | None = None):
         from safetensors import SafetensorError, safe_open
@@ -48,8 +53,8 @@ class Trace(Mapping[str, np.ndarray]):
             raise BadInput(f"{path}: no tensor 'logits'; a trace holds tokens and logits at least")
         self.names = [n for n in stage_names(config) if n in held and not n.endswith(".scores")]
         self.logits_positions = self._logits_positions(held)
-        for name in self.names:
-            self._look_at(name)
+        self.notes: list[str] = []
+        self._judge_by({name: self._look_at(name) for name in self.names})
 
     def _header(self, name: str) -> tuple[str, tuple[int, ...]]:
         part = self.file.get_slice(name)
@@ -59,15 +64,16 @@ class Trace(Mapping[str, np.ndarray]):
         if "tokens" not in held:
             raise BadInput(f"{self.path}: no tensor 'tokens'")
         stored, shape = self._header("tokens")
-        if stored not in ("I64", "I32", "U32", "U16", "I16") or len(shape) != 1:
-            raise BadInput(f"{self.path}: tokens: {stored} {shape}, expected int64 (T,)")
+        if stored not in WHOLE or len(shape) != 1:
+            raise BadInput(f"{self.path}: tokens: {stored} {shape}, expected int64 (T,), one sequence")
         tokens = self.file.get_tensor("tokens").astype(np.int64)
         if not len(tokens):
             raise BadInput(f"{self.path}: tokens: none; a trace has one at least")
         bad = np.flatnonzero((tokens < 0) | (tokens >= self.config.vocab_size))
         if len(bad):
             raise BadInput(
-                f"{self.path}: tokens[{bad[0]}]: {tokens[bad[0]]}, expected 0 to {self.config.vocab_size - 1}"
+                f"{self.path}: tokens[{bad[0]}]: {tokens[bad[0]]}, expected 0 to {self.config.vocab_size - 1}; "
+                "is it a trace of another model?"
             )
         return tokens
 
@@ -75,24 +81,33 @@ class Trace(Mapping[str, np.ndarray]):
         T = len(self.tokens)
         if "logits_positions" not in held:
             return np.arange(T)
-        at = self.file.get_tensor("logits_positions")
-        if at.ndim != 1 or at.dtype.kind not in "iu" or not len(at) or at.min() < 0 or at.max() >= T:
-            raise BadInput(f"{self.path}: logits_positions: expected whole numbers from 0 to {T - 1}, (n,)")
+        stored, shape = self._header("logits_positions")
+        at = self.file.get_tensor("logits_positions") if stored in WHOLE and len(shape) == 1 else np.array([-1])
+        if not len(at) or at.min() < 0 or at.max() >= T or (np.diff(at.astype(np.int64)) <= 0).any():
+            raise BadInput(
+                f"{self.path}: logits_positions: expected whole numbers from 0 to {T - 1} (n,), each larger than the last"
+            )
         return at.astype(np.int64)
 
-    def _look_at(self, name: str) -> None:
+    def _look_at(self, name: str) -> str:
+        """The format that it is stored in. BadInput if it is none of ours, or the shape cannot be."""
         stored, shape = self._header(name)
         if stored not in STORED:
-            raise BadInput(f"{self.path}: {name}: stored as {stored}, expected one of {', '.join(STORED)}")
+            raise BadInput(f"{self.path}: {name}: stored as {stored}, expected {', '.join(STORED)}")
         expected = stage_shape(name, len(self.tokens), self.config)
         if name == "logits":
             expected = (len(self.logits_positions), expected[1])
         if shape != expected:
-            turned = len(shape) == len(expected) and sorted(shape) == sorted(expected)
-            hint = "; transposed?" if turned else ""
-            if len(shape) == len(expected) + 1 and shape[0] == 1:
-                hint = "; one sequence a file, without an axis for the batch"
-            raise BadInput(f"{self.path}: {name}: shape {shape}, expected {expected}{hint}")
+            raise BadInput(f"{self.path}: {name}: shape {shape}, expected {expected}{why(name, shape, expected)}")
+        return STORED[stored]
+
+    def _judge_by(self, stored: Mapping[str, str]) -> None:
+        """The coarsest of what it says and how it is stored: a number that was rounded once more cannot be held to less."""
+        coarsest = max(stored.values(), key=FROM_FINE.index)
+        if FROM_FINE.index(coarsest) > FROM_FINE.index(self.dtype):
+            name = next(name for name, dtype in stored.items() if dtype == coarsest)
+            self.notes.append(f"{name} is stored in {coarsest}, so all is judged as {coarsest} and not as {self.dtype}")
+            self.dtype = coarsest
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.names:
@@ -108,6 +123,25 @@ class Trace(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def why(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """What the shape may come from.
+
+    >>> why("layers.0.q", (8, 300, 64), (300, 8, 64))
+    '; transposed?'
+    """
+    if name == "logits" and shape in (expected[1:], (1, *expected[1:])):
+        return "; of the last position alone? `logits_positions` then says which"
+    if len(shape) == len(expected) + 1 and shape[0] == 1:
+        return "; one sequence a file, without an axis for the batch"
+    if len(shape) == len(expected) and sorted(shape) == sorted(expected):
+        return "; transposed?"
+    if np.prod(shape) == np.prod(expected):
+        return "; heads and channels in one axis?" if len(expected) == 3 else "; flattened?"
+    if shape[:1] == expected[:1]:
+        return "; is it a trace of another model?"
+    return ""
 
 
 def one_of(what: str, found: str | None, allowed: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from minimistral.cli import terminal
 from minimistral.cli.bench import bench
+from minimistral.cli.check import check
 from minimistral.cli.convert import convert
 from minimistral.cli.figure import figure
 from minimistral.cli.generate import generate
@@ -17,6 +18,7 @@ from minimistral.cli.make_checkpoint import make_checkpoint
 from minimistral.cli.notebooks import notebooks
 from minimistral.cli.record_hf import record_hf
 from minimistral.cli.trace import trace
+from minimistral.cli.vectors import vectors
 from minimistral.cli.verify import verify
 from minimistral.errors import BadInput
 
@@ -48,9 +50,17 @@ EXAMPLES = {
     verify: """
         minimistral verify --cases 20
         minimistral verify --seed 7 --case 12 --json -""",
+    check: """
+        minimistral check run.safetensors
+        minimistral check run.safetensors --model mistral-folder --figure run.png --html run.html
+        minimistral check run.safetensors --dtype bfloat16 --json -""",
     record_hf: """
         minimistral record-hf mistral-hf --prompt "The fox" --output run.safetensors
         minimistral record-hf mistral-hf --tokens "1 403 407" --dtype bfloat16 --output run.safetensors""",
+    vectors: """
+        minimistral vectors suite
+        minimistral vectors suite --check my-results
+        minimistral vectors results --faulty gqa-tile""",
     figure: """
         minimistral figure
         minimistral figure window-masks --output masks.png
@@ -83,7 +93,7 @@ def minimistral(
     """Mistral 7B as a reference: readable NumPy, the same bits on every machine.
 
     The text goes to standard output; notes, progress and errors go to standard error.
-    Exit status: 0; 1 if verify finds a difference; 2 after an error, which is one line.
+    Exit status: 0; 1 if verify, check or vectors --check finds a difference; 2 after an error, which is one line.
     """
 
 
