@@ -19,6 +19,7 @@ from minimistral.check.stages import kind_of
 from minimistral.check.unknown import described
 
 EXPLAINED = 0.75  # of what is over the budget: less may be chance, if the fault is hardly larger than the budget
+FEW = 0.25  # of the rows may be rounded the other way by a mistake that rounds
 SLACK = 30  # budgets: a quick trial that is nearer than this is compared with a budget of its own
 PROMISING = 24  # mistakes that alone come nearest, tried two by two
 STARTS = 8  # trials that are continued by one mistake more
@@ -137,7 +138,7 @@ def explained(checked: Checked, stage: str, code: Code, plain: Comparison | None
     """
     c = checked.compare(stage, code)
     allowed = c.budget
-    if any(map(rounds, code)) and not c.ok:
+    if any(map(rounds, code)) and not c.ok and np.mean(c.error > c.budget) < FEW:
         without = tuple(v for v in code if not rounds(v))
         own = length(checked.predict(stage, code) - checked.predict(stage, without))
         allowed = np.maximum(allowed, 2 * np.nanmax(own, initial=0.0))  # half a unit up is half a unit down

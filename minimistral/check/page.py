@@ -46,6 +46,7 @@ tr.new td { border-top: 2px solid var(--line); }
   td:last-child:not([colspan]) { white-space: normal; } th:nth-child(3), td:nth-child(3) { display: none; }
 }
 """
+EACH = "Each is computed again from those recorded before it, so a fault shows only where it is made."
 WORDS = {"you compute": "formula wrong", "it should be": "formula right"}
 
 
@@ -78,8 +79,7 @@ def page(report: Report) -> str:
         "<h2>Where</h2>",
         picture(report),
         "<h2>Stages</h2>",
-        "<p>Each is computed again from those recorded before it, so a fault shows only where it is made. "
-        f"1 budget is what {about['dtype']} explains.</p>",
+        f"<p>{EACH} 1 budget is what {about['dtype']} explains.</p>",
         table(report, {e["name"]: e for e in about["stages"]}),
         "</body>\n</html>\n",
     ])  # fmt: skip
@@ -128,5 +128,5 @@ def table(report: Report, entries: dict[str, dict]) -> str:
         numbers = "".join(f"<td>{number(e[key])}</td>" for key in ("worst", "local_relative_l2", "relative_l2"))
         rows.append(f'<tr class="{kinds}"><td>{escape(shown)}</td>{numbers}<td>{mark}</td></tr>')
     head = "".join(f'<th scope="col">{name}</th>' for name in
-                   ("stage", "error, budgets", "of its size", "with all before it", "from position"))  # fmt: skip
+                   ("stage", "error, budgets", "of its size", "with all before it", ""))  # fmt: skip
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>'

@@ -23,12 +23,11 @@ LESSONS = {  # a file, or a function of it, and the lesson about it
 
 
 STAGES = {  # the kinds of stage, and the function that makes them
-    "embedding": "minimistral/transformer.py embedding",
     "attention_norm ffn_norm norm": "minimistral/rms_norm.py rms_norm",
     "q k v": "minimistral/transformer.py projections",
     "q_rope k_rope": "minimistral/rope.py rotate",
     "attention": "minimistral/transformer.py attend",
-    "attention_output attention_residual output": "minimistral/transformer.py transformer",
+    "embedding attention_output attention_residual output": "minimistral/transformer.py transformer",
     "gate up ffn_output": "minimistral/transformer.py feed_forward",
     "ffn_hidden": "minimistral/swiglu.py swiglu",
     "logits": "minimistral/transformer.py output",
@@ -67,5 +66,6 @@ def line_of(file: str, function: str) -> int:
     """Where a function, a class or a method (`Class.method`) begins."""
     within = ast.parse((Path(__file__).parents[2] / file).read_text(encoding="utf-8"))
     for name in function.split("."):
-        within = next(node for node in ast.walk(within) if getattr(node, "name", None) == name)
+        made = (node for node in ast.walk(within) if isinstance(node, ast.FunctionDef | ast.ClassDef))
+        within = next(node for node in made if node.name == name)
     return within.lineno

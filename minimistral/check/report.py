@@ -190,4 +190,6 @@ def angles_in_float32(checked: Checked, stages: Mapping[str, Comparison]) -> lis
     if c.ok:
         return []
     over = (c.error > c.budget).reshape(len(c.error), -1).any(axis=1)
-    return [f"angles are formed in float32, as it seems: from position {np.flatnonzero(over)[0]} on rotations are less exact"]
+    return [
+        f"angles are formed in float32, as it seems: from position {np.flatnonzero(over)[0]} on rotations are less exact"
+    ]

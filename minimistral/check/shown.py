@@ -37,9 +37,13 @@ def headline(report: Report) -> str:
         return f"agrees: {f'all {n} recorded stages are' if n > 1 else 'the logits are'} right for {dtype}"
     first = report.first_difference
     at = report.first_wrong_position(first)
+    alone = int((report.by_position(first) > 1).sum()) == 1
+    where = f"at position {at} alone" if alone else f"from position {at} on{marked(at, report.window(first))}"
     others = len(report.wrong) - 1
-    more = f", and {others} other stage{'s' * (others > 1)} by {'themselves' if others > 1 else 'itself'}" * bool(others)
-    return f"differs: first at {first}, from position {at} on{marked(at, report.window(first))}{more}"
+    more = f", and {others} other stage{'s' * (others > 1)} by {'themselves' if others > 1 else 'itself'}" * bool(
+        others
+    )
+    return f"differs: first at {first}, {where}{more}"
 
 
 def marked(position: int, window: int | None) -> str:

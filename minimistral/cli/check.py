@@ -80,13 +80,13 @@ def in_words(report: "Report") -> str:
 
     about = report.as_json()
     of = f" of {about['implementation']}" if about["implementation"] else ""
-    lines = [f"{about['trace']}: {about['tokens']} tokens in {about['dtype']}{of}, against {about['model']}", ""]
-    lines += [*table(report), "", headline(report)]
+    first = f"{about['trace']}: {about['tokens']} tokens in {about['dtype']}{of}, against {about['model']}"
+    lines = [headline(report)]
     for found in about["diagnosis"]:
         sentence, under = finding_in_words(found)
         lines += ["", sentence, *(f"    {word:<12}  {text}" for word, text in under)]
     lines += ["", *(f"note: {note}" for note in about["notes"])] if about["notes"] else []
-    return "\n".join([*lines, ""])
+    return "\n".join([terminal.one_line(first), "", *table(report), "", *map(terminal.one_line, lines), ""])
 
 
 def table(report: "Report") -> list[str]:

@@ -62,9 +62,7 @@ def by_stage(axes: "Axes", report: "Report") -> None:
         if name in report.stages:
             squares[y, x] = np.clip(report.stages[name].worst, LEAST, MOST)
         else:
-            axes.add_patch(
-                Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=PALE, edgecolor="#BDBDBD", hatch="////", lw=0)
-            )
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=PALE, edgecolor="#BDBDBD", hatch="////", lw=0))
     image = axes.imshow(squares, norm=LogNorm(LEAST, MOST), cmap=SIZE, aspect="auto", interpolation="none")
     size = float(np.clip(110 / n_layers, 8, 45))
     for name in report.wrong:
@@ -106,7 +104,9 @@ def by_position(axes: "Axes", report: "Report") -> None:
     axes.axhline(1, color=INK, lw=1, ls=":")
     highest = max([10.0, *(float(d.max()) for d in drawn.values())])
     axes.set(yscale="log", xlim=(-0.5, max(T - 0.5, 0.5)), ylim=(LEAST / 4, highest * 30))
-    axes.text(T - 0.5, LEAST / 2.5, f"what {report.trace.dtype} explains ", ha="right", va="bottom", fontsize=8, color=INK)
+    axes.text(
+        T - 0.5, LEAST / 2.5, f"what {report.trace.dtype} explains ", ha="right", va="bottom", fontsize=8, color=INK
+    )
     mark_windows(axes, report.window(first or "logits"), T)
     axes.set(xlabel="position of the token", ylabel="worst row there, budgets", title="by position")
     axes.title.set_fontsize(9)
@@ -121,9 +121,10 @@ def mark_windows(axes: "Axes", window: int | None, T: int) -> None:
         axes.text(0.99, 0.97, said, ha="right", va="top", fontsize=8, color=INK, transform=axes.transAxes)
         return
     marked = range(window, T, window) if T <= MARKS * window else [window]
+    named = 1 if T <= 6 * window else 5  # every line has a name if there is room
     for n, at in enumerate(marked, 1):
         axes.axvline(at, color=INK, lw=1.4 if n == 1 else 0.7, ls="--", zorder=1)
-        if n == 1 or at < 0.95 * T:
+        if n == 1 or (n % named == 0 and at < 0.95 * T):
             said = f" W = {window}" if n == 1 else f" {n}W"
             axes.text(at, 0.99, said, va="top", fontsize=8, color=INK, transform=axes.get_xaxis_transform())
 

@@ -45,6 +45,16 @@ def mean_square_in(dtype):
     return wrong
 
 
+def mean_in(dtype):
+    """Squares in float32, and their mean kept in 16 bits."""
+
+    def wrong(x, w, eps, n):
+        mean_square = rounded(np.mean(x * x, axis=-1, keepdims=True), dtype)
+        return n.store(n.step(x / np.sqrt(mean_square + eps)) * w)
+
+    return wrong
+
+
 def everything_in(dtype):
     def wrong(x, w, eps, n):
         root = rounded(np.sqrt(rounded(np.mean(rounded(x * x, dtype), axis=-1, keepdims=True), dtype) + eps), dtype)
@@ -147,7 +157,7 @@ MISTAKES = [
         {
             name: lines
             for dtype in ("bfloat16", "float16")
-            for what, wrong in (("mean square", mean_square_in), ("all of it", everything_in))
+            for what, wrong in (("mean square", mean_square_in), ("mean", mean_in), ("all of it", everything_in))
             for name, lines in everywhere(wrong(dtype), f"{dtype} {what}").items()
         },
     ),
