@@ -12,6 +12,7 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # processes that test
 collect_ignore = [
     "adversarial.py",
     "oracle.py",
+    "oracle_model.py",
     "known_bits.py",
     "checkpoint_folders.py",
 ]  # no tests: the first needs PyTorch

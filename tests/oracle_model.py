@@ -851,6 +851,8 @@ def chunks_for(id: str, variant: str, T: int, W: int, rng: np.random.Generator) 
     if id == "decode-position-skipped":
         prompt = int(rng.integers(2, T - 2))
         return [prompt] + [1] * (T - prompt)
+    if id == "rope-position-restart":  # in chunks of W it is the slot
+        return pieces(int(rng.choice(some)))
     if id in ("window-blocked", "cache-order", "cache-write-before-read") or variant == "chunks":
         return pieces(int(rng.choice(some + [W])))
     return None

@@ -348,12 +348,7 @@ ACCEPTED = {
 
 
 # A float32 run stored in bfloat16 rounds every input once more: one draw of that is not enough for 53 rows of 6 heads.
-ROUNDED = pytest.param(
-    "coarser storage", marks=pytest.mark.xfail(reason="needs more draws with wide inputs", strict=False)
-)
-
-
-@pytest.mark.parametrize("name", [ROUNDED if name == "coarser storage" else name for name in ACCEPTED])
+@pytest.mark.parametrize("name", ACCEPTED)
 def test_right_traces_of_every_kind_agree(name, made, changed):
     report = check_trace(changed(ACCEPTED[name]), made / "suite/models/deep")
     assert report.agrees and report.findings == []

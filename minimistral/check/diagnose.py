@@ -287,8 +287,25 @@ class Search:
         key = v.mistake.id, v.name
         if key not in self.looks_ahead:
             first = {kind_of(name): name for name in reversed(self.made) if v._replace(stages=None).made_at(name)}
-            self.looks_ahead[key] = any(self.changes(v, name, rows) for name in first.values())
+            self.looks_ahead[key] = self.depends_on_length(v, rows) or any(
+                self.changes(v, name, rows) for name in first.values()
+            )
         return self.looks_ahead[key]
+
+    def depends_on_length(self, v: Variant, rows: int) -> bool:
+        """Is what the first tokens see, or where they stand, another thing in a text of this length?"""
+        T, windows = (
+            len(self.checked.trace.tokens),
+            set(map(self.checked.config.layer_window, range(self.checked.config.n_layers))),
+        )
+        for line in {"seen", "positions", "empty_slots"} & set(v.lines):
+            for window in windows:
+                few, more = v.lines[line](rows, window), v.lines[line](T, window)[:rows]
+                if line == "seen" and np.any(more[:, rows:]):
+                    return True
+                if not np.array_equal(few, more[:, :rows] if line == "seen" else more):
+                    return True
+        return False
 
     def changes(self, v: Variant, name: str, rows: int) -> bool:
         code = (*self.code, v._replace(stages=None))
