@@ -1,9 +1,29 @@
-"""The course: where its notebooks are, and how they come into a reader's own folder."""
+"""The course: its lessons, where their notebooks are, and how they come into a reader's own folder."""
 
 import os
 from pathlib import Path
 
 from minimistral.errors import BadInput
+
+LESSONS = (  # the name of a notebook without its number, and of its module in exercises/ and in figures/
+    "start_here",
+    "tokens",
+    "embedding",
+    "rms_norm",
+    "rope",
+    "attention",
+    "gqa",
+    "sliding_window",
+    "rolling_cache",
+    "chunked_prefill",
+    "swiglu",
+    "whole_model",
+    "sampling",
+    "exact_sums",
+    "numba_cpu",
+    "cuda",
+    "costs",
+)
 
 PACKAGE = Path(__file__).resolve().parent
 

@@ -13,31 +13,12 @@ from importlib import import_module
 
 import numpy as np
 
+from minimistral.course import LESSONS
 from minimistral.errors import BadInput
 from minimistral.exercises.exercise import Exercise, Guess
 from minimistral.exercises.judge import judge, same
 
 __all__ = ["LESSONS", "Exercise", "Guess", "check_exercise", "exercises", "find", "guess", "guesses"]
-
-LESSONS = (
-    "start_here",
-    "tokens",
-    "embedding",
-    "rms_norm",
-    "rope",
-    "attention",
-    "gqa",
-    "sliding_window",
-    "rolling_cache",
-    "chunked_prefill",
-    "swiglu",
-    "whole_model",
-    "sampling",
-    "exact_sums",
-    "numba_cpu",
-    "cuda",
-    "costs",
-)
 
 
 def exercises() -> dict[str, Exercise]:

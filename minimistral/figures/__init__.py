@@ -7,25 +7,7 @@ On the command line: `minimistral figure NAME --output FILE`, the name being the
 from collections.abc import Callable
 from importlib import import_module
 
-MODULES = (
-    "start_here",
-    "tokens",
-    "embedding",
-    "rms_norm",
-    "rope",
-    "attention",
-    "gqa",
-    "sliding_window",
-    "rolling_cache",
-    "chunked_prefill",
-    "swiglu",
-    "whole_model",
-    "sampling",
-    "exact_sums",
-    "numba_cpu",
-    "cuda",
-    "costs",
-)
+from minimistral.course import LESSONS
 
 
 def figures() -> dict[str, Callable]:
@@ -34,5 +16,5 @@ def figures() -> dict[str, Callable]:
     >>> figures()["window-masks"].__name__
     'window_masks'
     """
-    modules = [import_module(f"minimistral.figures.{module}") for module in MODULES]
+    modules = [import_module(f"minimistral.figures.{module}") for module in LESSONS]
     return {name.replace("_", "-"): getattr(module, name) for module in modules for name in module.__all__}
