@@ -1,10 +1,12 @@
 """A trace is checked stage by stage: right ones agree, and a planted wrong line is found where it is and named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from minimistral.arithmetic import by_name
-from minimistral.check.diagnose import Checked, diagnose
+from minimistral.check.diagnose import Checked, Variant, diagnose, explained
 from minimistral.check.lines import RIGHT
 from minimistral.check.mistakes import by_id
 from minimistral.check.number import Number
@@ -74,3 +76,19 @@ def test_what_no_known_mistake_explains_is_unknown_and_its_stage_is_right():
     comparisons, findings = checked(made, "float32")
     assert [(f.mistake, f.stage) for f in findings][:1] == [(None, "layers.1.gate")]
     assert not comparisons["layers.1.gate"].ok and comparisons["layers.1.up"].ok
+
+
+def test_a_mistake_that_would_burst_does_not_explain_everything():
+    """Twelve layers that multiply by the root give infinity and NaN: rows that are no numbers fit nothing."""
+    config = replace(CONFIG, n_layers=12)
+    weights = from_tensors(random_tensors(config), config, by_name("float64"))
+    made = {}
+    for name in (n for n in stage_names(config) if not n.endswith(".scores")):
+        given = tuple(made[before] for before in inputs_of(name, config.n_layers))
+        made[name] = compute(name, given, TOKENS, weights, Setting(config, RIGHT, Number("float32")))
+    spoiled = made["logits"] + np.where(np.arange(config.vocab_size) == 3, 1.0, 0.0)
+    held = Checked(Recorded({"logits": spoiled}, "float32"), weights, config)
+    in_ffn = frozenset(name for name in held.order if name.endswith("ffn_norm"))
+    burst = Variant(by_id("norm-not-inverted"), "", by_id("norm-not-inverted").variants[""], in_ffn)
+    assert not held.compare("logits", (burst,)).judged.any()
+    assert not explained(held, "logits", (burst,), held.compare("logits"))

@@ -16,6 +16,7 @@ class Comparison(NamedTuple):
     error: np.ndarray
     budget: np.ndarray
     size: np.ndarray  # of the right rows
+    judged: np.ndarray  # rows whose right value is a number; the others have error 0
 
     @property
     def ok(self) -> bool:
@@ -47,7 +48,7 @@ def compare(recorded: np.ndarray, right: np.ndarray, drawn: Iterable[np.ndarray]
     floor = np.maximum(typical, unit) * np.maximum(size, 0.1 * np.sqrt(np.mean(size * size)))
     budget = SAFETY * np.maximum(errors, floor) + np.finfo(float).tiny
     error = length(np.where(judged[..., None], recorded, right) - right)
-    return Comparison(np.where(np.isfinite(error), error, np.inf), budget, size)
+    return Comparison(np.where(np.isfinite(error), error, np.inf), budget, size, judged)
 
 
 def length(x: np.ndarray) -> np.ndarray:

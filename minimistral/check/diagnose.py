@@ -20,6 +20,7 @@ from minimistral.check.unknown import described
 
 EXPLAINED = 0.75  # of what is over the budget: less may be chance, if the fault is hardly larger than the budget
 FEW = 0.25  # of the rows may be rounded the other way by a mistake that rounds
+LOOSE = 3  # times the right lines' budget: with more, a mistake's own must be small beside what it is to explain
 SLACK = 30  # budgets: a quick trial that is nearer than this is compared with a budget of its own
 PROMISING = 24  # mistakes that alone come nearest, tried two by two
 STARTS = 8  # trials that are continued by one mistake more
@@ -137,6 +138,8 @@ def explained(checked: Checked, stage: str, code: Code, plain: Comparison | None
     value lies near the middle: what remains may then be of the size of its own rounding, in a few rows.
     """
     c = checked.compare(stage, code)
+    if bursts(checked, stage, c):
+        return False
     allowed = c.budget
     if any(map(rounds, code)) and not c.ok and np.mean(c.error > c.budget) < FEW:
         without = tuple(v for v in code if not rounds(v))
@@ -148,7 +151,15 @@ def explained(checked: Checked, stage: str, code: Code, plain: Comparison | None
     if plain is None or plain.ok:
         return True
     over = plain.error > plain.budget
-    return float(np.sum(c.error[over] ** 2)) <= (1 - EXPLAINED) * float(np.sum(plain.error[over] ** 2))
+    rest = (1 - EXPLAINED) * float(np.sum(plain.error[over] ** 2))
+    if np.sum(c.budget[over] ** 2) > max(rest, LOOSE**2 * np.sum(plain.budget[over] ** 2)):
+        return False  # a run that magnifies every rounding comes near to anything
+    return float(np.sum(c.error[over] ** 2)) <= rest
+
+
+def bursts(checked: Checked, stage: str, c: Comparison) -> bool:
+    """Does this code make NaN or infinity where the right lines make numbers? Such rows are not judged, so they fit."""
+    return not c.judged.all() and bool((np.isfinite(checked.predict(stage)).all(axis=-1) & ~c.judged).any())
 
 
 def rounds(variant: Variant) -> bool:
@@ -196,7 +207,7 @@ def judge(checked: Checked, fit: Code, wrong: list[str], code: Code) -> Judged:
     for stage in checked.trace:
         if any(v.made_at(name) for name in checked.stretch(stage) for v in fit):
             c = checked.compare(stage, code + fit)
-            good = c.ok or explained(checked, stage, code + fit)
+            good = (c.ok and not bursts(checked, stage, c)) or explained(checked, stage, code + fit)
             if stage in wrong:
                 explains += good
             elif not good:
