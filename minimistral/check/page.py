@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from minimistral.check.report import Report
 from minimistral.check.shown import finding_in_words, headline, number, stages_shown
-from minimistral.errors import BadInput
+from minimistral.whole_file import whole_file
 
 if TYPE_CHECKING:
     from minimistral.figures.picture import Picture
@@ -52,14 +51,8 @@ WORDS = {"you compute": "formula wrong", "it should be": "formula right"}
 
 def write_page(path: Path, report: Report) -> None:
     """Under a temporary name first. BadInput if it cannot be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with whole_file(path, "--html") as partial:
         partial.write_text(page(report), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise BadInput(f"--html: {path}: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def page(report: Report) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from minimistral.errors import BadInput
+from minimistral.whole_file import whole_file
 
 DPI = 100
 
@@ -37,7 +37,8 @@ class Picture(Figure):
         if path.suffix not in kinds:
             raise BadInput(f"{path}: a picture is written as {', '.join(kinds)}")
         about = {kinds[path.suffix]: self.alt}
-        write(path, lambda partial: self.savefig(partial, format=path.suffix[1:], dpi=dpi, metadata=about))
+        with whole_file(path) as partial:
+            self.savefig(partial, format=path.suffix[1:], dpi=dpi, metadata=about)
 
 
 class Film:
@@ -71,11 +72,13 @@ class Film:
         path = Path(path)
         if path.suffix == ".gif":
             writer = PillowWriter(fps=1 / self.seconds)
-            write(path, lambda partial: self._animation().save(partial, writer=writer, dpi=dpi))
+            with whole_file(path) as partial:
+                self._animation().save(partial, writer=writer, dpi=dpi)
         elif path.suffix == ".html":
             page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{self.alt}</title>\n'
             page += offline(self._animation().to_jshtml(fps=1 / self.seconds)) + "</html>\n"
-            write(path, lambda partial: partial.write_text(page, encoding="utf-8"))
+            with whole_file(path) as partial:
+                partial.write_text(page, encoding="utf-8")
         else:
             raise BadInput(f"{path}: a moving picture is written as .gif or .html")
 
@@ -98,14 +101,3 @@ def offline(page: str) -> str:
     turned = ".fa-flip-horizontal{display:inline-block;transform:scaleX(-1)}"
     style = f"<style>.fa{{font-style:normal}}{turned}{letters}</style>"
     return re.sub(r'<link rel="stylesheet"\s+href="https://[^"]*">', style, page)
-
-
-def write(path: Path, save: Callable[[Path], None]) -> None:
-    partial = path.with_name(f".{os.getpid()}.partial{path.suffix}")
-    try:
-        save(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
