@@ -1,31 +1,287 @@
 """The words that stories are made of: data only. Add a line to any list and the stories change."""
 
-GIRLS = ["Mia", "Anna", "Lucy", "Nora", "Ella", "Rosa", "Ida", "Clara", "Maya", "Lena", "Ruth", "Tess"]
-BOYS = ["Tom", "Ben", "Leo", "Max", "Finn", "Noah", "Paul", "Oscar", "Hugo", "Jack", "Adam", "Theo"]
+GIRLS = (
+    "Mia",
+    "Anna",
+    "Lucy",
+    "Nora",
+    "Ella",
+    "Rosa",
+    "Ida",
+    "Clara",
+    "Maya",
+    "Lena",
+    "Ruth",
+    "Tess",
+    "Emma",
+    "Lily",
+    "Zoe",
+    "Amy",
+    "Sara",
+    "Kate",
+    "Eva",
+    "Jane",
+    "Alice",
+    "Julia",
+)
+BOYS = (
+    "Tom",
+    "Ben",
+    "Leo",
+    "Max",
+    "Finn",
+    "Noah",
+    "Paul",
+    "Oscar",
+    "Hugo",
+    "Jack",
+    "Adam",
+    "Theo",
+    "Sam",
+    "Luke",
+    "Peter",
+    "Tim",
+    "Felix",
+    "Oliver",
+    "Henry",
+    "David",
+    "Simon",
+    "Nick",
+)
 
-ANIMALS = ["dog", "cat", "rabbit", "duck", "pony", "goat", "hen", "mouse", "owl", "fox", "lamb", "turtle"]
-ANIMAL_NAMES = ["Pip", "Biscuit", "Bruno", "Luna", "Button", "Pepper", "Coco", "Nutty", "Daisy", "Snow"]
+ANIMALS = (
+    "dog",
+    "cat",
+    "rabbit",
+    "duck",
+    "pony",
+    "goat",
+    "hen",
+    "mouse",
+    "owl",
+    "fox",
+    "turtle",
+    "squirrel",
+    "frog",
+    "hedgehog",
+    "donkey",
+    "goose",
+    "bear",
+    "badger",
+    "raven",
+    "swan",
+)
+SMALL = (
+    "dog",
+    "cat",
+    "rabbit",
+    "hen",
+    "mouse",
+    "owl",
+    "squirrel",
+    "hedgehog",
+    "duck",
+    "turtle",
+)  # fits through a bedroom window
+TAME = ("dog", "cat", "rabbit", "pony", "goat", "hen", "donkey", "goose", "duck")  # may wear a collar
+# None of these is also a common word of the stories, nor a child's name.
+ANIMAL_NAMES = (
+    "Pip",
+    "Biscuit",
+    "Bruno",
+    "Luna",
+    "Pepper",
+    "Coco",
+    "Nutty",
+    "Daisy",
+    "Toto",
+    "Waffles",
+    "Mimi",
+    "Poppy",
+    "Bobo",
+    "Ginger",
+    "Muffin",
+    "Dusty",
+    "Bella",
+    "Rusty",
+    "Fluff",
+    "Teddy",
+)
 
-COLOURS = ["red", "blue", "green", "yellow", "white", "black", "orange", "purple", "brown", "pink"]
-THINGS = ["ball", "kite", "hat", "boat", "book", "drum", "cup", "scarf", "lamp", "wagon", "umbrella", "apple"]
-BUILT = ["boat", "kite", "wagon", "lamp", "drum", "swing", "basket", "bench"]  # things that a child could make or mend
-FOODS = ["bread", "soup", "cake", "apples", "pears", "cookies", "berries", "pancakes"]
+COLOURS = (
+    "red",
+    "blue",
+    "green",
+    "yellow",
+    "white",
+    "black",
+    "orange",
+    "purple",
+    "brown",
+    "pink",
+    "grey",
+    "golden",
+    "silver",
+)
+
+# Small things that a child owns, can carry, and can lose; and what one does with them: now, and then.
+THINGS = {
+    "ball": ("throw the ball", "threw the ball"),
+    "kite": ("fly the kite", "flew the kite"),
+    "boat": ("play captain with the boat", "played captain with the boat"),
+    "drum": ("beat the drum", "beat the drum"),
+    "wagon": ("pull the wagon", "pulled the wagon"),
+    "hat": ("wear the hat", "wore the hat"),
+    "scarf": ("wear the scarf", "wore the scarf"),
+    "coat": ("wear the coat", "wore the coat"),
+    "mask": ("wear the mask", "wore the mask"),
+    "umbrella": ("twirl the umbrella", "twirled the umbrella"),
+    "bucket": ("fill the bucket with little stones", "filled the bucket with little stones"),
+    "flute": ("play the flute", "played the flute"),
+    "doll": ("sing to the doll", "sang to the doll"),
+    "train": ("push the train along", "pushed the train along"),
+    "puppet": ("make the puppet dance", "made the puppet dance"),
+    "bell": ("ring the bell", "rang the bell"),
+    "book": ("look at the pictures in the book", "looked at the pictures in the book"),
+    "lantern": ("swing the lantern", "swung the lantern"),
+    "basket": ("fill the basket with leaves", "filled the basket with leaves"),
+    "marble": ("roll the marble", "rolled the marble"),
+    "rope": ("jump over the rope", "jumped over the rope"),
+    "blanket": ("sit on the blanket", "sat on the blanket"),
+}
+# Things that a child could make or mend.
+BUILT = (
+    "birdhouse",
+    "bench",
+    "swing",
+    "stool",
+    "drum",
+    "kite",
+    "boat",
+    "box",
+    "puppet",
+    "sled",
+    "chair",
+    "clock",
+    "shelf",
+    "lamp",
+)
+FOODS = (
+    "bread",
+    "soup",
+    "cake",
+    "apples",
+    "pears",
+    "cookies",
+    "berries",
+    "pancakes",
+    "cheese",
+    "nuts",
+    "plums",
+    "honey",
+)
+
+LIKED = (
+    "pancakes",
+    "noodles",
+    "potatoes",
+    "dumplings",
+    "porridge",
+    "pudding",
+    "omelettes",
+    "carrots",
+    "spinach",
+    "sausages",
+)
+AGES = ("five", "six", "seven", "eight")
 
 # A place, and where a small thing may lie there.
-PLACES = [
-    ("in the park", "under a bench"),
-    ("in the garden", "behind the roses"),
-    ("by the river", "between two stones"),
-    ("in the forest", "under an old oak"),
-    ("on the beach", "behind a rock"),
-    ("at the farm", "in the hay"),
-    ("on the hill", "beside the path"),
-    ("in the village", "near the well"),
-    ("by the lake", "in the tall grass"),
-    ("at the market", "under a table"),
+PLACES = {
+    "in the park": "under a bench",
+    "in the garden": "behind the roses",
+    "by the river": "between two stones",
+    "in the forest": "under an old oak",
+    "on the beach": "behind a rock",
+    "at the farm": "in the hay",
+    "on the hill": "beside the path",
+    "in the village": "near the well",
+    "by the lake": "in the tall grass",
+    "at the market": "under a table",
+    "in the meadow": "among the flowers",
+    "by the bridge": "in a bush",
+    "in the orchard": "at the foot of an apple tree",
+    "near the mill": "behind a pile of wood",
+}
+HOMES = [
+    "a small house",
+    "a white house",
+    "a little cottage",
+    "an old mill",
+    "a house with a high roof",
+    "a house at the end of the street",
+    "a house near the sea",
+    "a tall house in the town",
+    "a wooden house",
+    "a house full of books",
+    "a stone house",
+    "a house beside a church",
+    "a narrow street",
+    "a house with a round window",
+    "a small town",
+    "a cottage under tall trees",
+    "a valley",
 ]
-HOMES = ["a small house", "a white house", "a little cottage", "an old mill", "a house with a green door"]
-FAMILY = ["mother", "father", "grandmother", "grandfather", "aunt", "uncle"]
-TRAITS = ["kind", "curious", "brave", "quiet", "cheerful", "shy", "clever", "gentle"]
-SKILLS = ["swim", "whistle", "ride a bike", "climb the tree", "skate", "sing the long song", "row the boat", "juggle"]
+FAMILY = ("mother", "father", "grandmother", "grandfather", "aunt", "uncle")
+TRAITS = (
+    "kind",
+    "curious",
+    "brave",
+    "quiet",
+    "cheerful",
+    "shy",
+    "clever",
+    "gentle",
+    "patient",
+    "lively",
+    "honest",
+    "careful",
+    "merry",
+    "thoughtful",
+    "friendly",
+    "bold",
+)
+SKILLS = [
+    "swim",
+    "whistle",
+    "ride a bike",
+    "climb the tall tree",
+    "skate",
+    "sing the long song",
+    "row the boat",
+    "juggle",
+    "bake bread",
+    "tie a knot",
+    "write a letter",
+    "jump over the stream",
+]
 WEATHER = ["rain", "snow", "storm", "fog", "wind"]
+
+# Drawn by plots and scenes.
+GIFTS = (
+    "drawing",
+    "necklace",
+    "shell",
+    "feather",
+    "pillow",
+    "spoon",
+    "whistle",
+    "candle",
+    "card",
+    "bracelet",
+    "coin",
+    "painting",
+)
+SOUNDS = ["a splash", "a loud crash", "a soft knock", "a strange whistle", "a long howl", "a tiny squeak", "a bang"]
+TIMES = ["one morning", "one afternoon", "one sunny day", "one fine day", "one Sunday", "one Saturday", "one warm day"]
+NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+SEASONS = ("spring", "summer", "autumn", "winter")
