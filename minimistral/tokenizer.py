@@ -73,6 +73,11 @@ class Tokenizer:
         except ValueError:
             raise BadInput(f"{self._where}: piece {token} is damaged: neither text nor a byte") from None
 
+    def control_id(self, piece: str) -> int | None:
+        """The id of a control piece such as [INST], which no text ever becomes; None if the model has none of that name."""
+        token = self._model.PieceToId(piece)
+        return token if self._model.IdToPiece(token) == piece and self._model.IsControl(token) else None
+
     def begins_with_space(self, token: int) -> bool:
         """Whether this id, first in a text, loses the space that it begins with."""
         return self._drops_space and self._model.IdToPiece(int(token)).startswith(SPACE)
