@@ -8,9 +8,12 @@ from minimistral.cli.options import read_memory, read_window
 from minimistral.errors import BadInput
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from minimistral.mistral import Mistral
 
 BACKENDS = ("auto", "numpy", "cpu", "cuda")
+TRAINING = ("auto", "numpy", "cpu")
 LOADING, COMPILING = 0.5, 20.0  # seconds that loading or compiling the CPU's kernels may take
 NUMPY_TOKEN = 0.008, 0.7e-9  # seconds a token takes NumPy in `exact`, and more for each parameter (measured, 2 cores)
 
@@ -74,6 +77,24 @@ def backend_class(backend: str) -> type["Mistral"]:
 def load_backend(model: Path, arithmetic: str, backend: str, memory: int | None = None) -> "Mistral":
     """The folder's model in one backend. BadInput if it cannot be loaded."""
     return backend_class(backend).from_pretrained(model, arithmetic, memory)
+
+
+def training_pieces(backend: str) -> "ModuleType":
+    """The module of pieces that training uses. auto: the compiled CPU kernels if they are here, else NumPy."""
+    if backend not in TRAINING:
+        raise BadInput(f"--backend: {backend!r}, expected one of {', '.join(TRAINING)}")
+    if backend != "numpy":
+        try:
+            import fastpath.training
+
+            return fastpath.training
+        except ImportError as error:
+            if backend == "cpu":
+                missing = error.name or error
+                raise BadInput(f"--backend: {backend}: {missing} is not installed; try numpy") from None
+    from minimistral.training import pieces
+
+    return pieces
 
 
 def fastpath_verify():

@@ -9,15 +9,18 @@ import typer
 
 from minimistral.cli import terminal
 from minimistral.cli.bench import bench
+from minimistral.cli.chat import chat
 from minimistral.cli.check import check
 from minimistral.cli.convert import convert
 from minimistral.cli.figure import figure
+from minimistral.cli.finetune import finetune
 from minimistral.cli.generate import generate
 from minimistral.cli.inspect import inspect
 from minimistral.cli.make_checkpoint import make_checkpoint
 from minimistral.cli.notebooks import notebooks
 from minimistral.cli.record_hf import record_hf
 from minimistral.cli.trace import trace
+from minimistral.cli.train import train
 from minimistral.cli.vectors import vectors
 from minimistral.cli.verify import verify
 from minimistral.errors import BadInput
@@ -29,6 +32,11 @@ EXAMPLES = {
         minimistral generate "The fox" --temperature 0 --max-new-tokens 40
         echo "Once upon a time" | minimistral generate --seed 7 --stop "."
         minimistral generate --tokens "1 403 407" --max-new-tokens 20""",
+    chat: """
+        minimistral chat
+        minimistral chat --message "Who are you?" --message "What can you do?"
+        minimistral chat --model mistral-7b-instruct --system "Answer in one sentence."
+        minimistral chat --temperature 0 < questions.txt""",
     inspect: """
         minimistral inspect
         minimistral inspect --arithmetic bfloat16 --window none
@@ -37,6 +45,14 @@ EXAMPLES = {
         minimistral trace --tokens "1 403 407" --output trace.safetensors
         minimistral trace --prompt "The fox" --only "*.q_rope" --output q.safetensors
         minimistral trace --tokens "1 5 9" --chunk 2 --window 2 --output w.safetensors""",
+    train: """
+        minimistral train --preset tiny --output tiny-model
+        minimistral train --preset shakespeare --data input.txt --output shakespeare
+        minimistral train --preset storyteller --steps 4500 --output storyteller
+        minimistral train --preset storyteller --steps 4500 --output storyteller --resume""",
+    finetune: """
+        minimistral finetune storyteller --data chat.jsonl --output mine
+        minimistral finetune storyteller --data chat.jsonl --lora-rank 8 --layout hf --output mine-hf""",
     convert: """
         minimistral convert mistral-folder hf-folder --layout hf
         minimistral convert mistral-folder small --layout mistral --dtype float16""",

@@ -1,0 +1,46 @@
+"""What a run leaves: a Mistral folder with its tokenizer, and training.json, which says how it was made."""
+
+import json
+import shutil
+from pathlib import Path
+
+from minimistral.checkpoint import write_checkpoint
+from minimistral.config import Config
+from minimistral.training.state import State
+from minimistral.whole_file import whole_file
+
+TOKENIZER = "tokenizer.model"
+REPORT = "training.json"
+UNFINISHED = ".model"  # the new files lie here until they are whole
+
+
+def write_model(folder: Path, config: Config, state: State, dtype: str, about: dict) -> None:
+    """params.json, consolidated.safetensors and training.json in the folder, each put in place when it is whole."""
+    unfinished = folder / UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    write_checkpoint(unfinished, config, state.parameters, "mistral", dtype, {"bos_token_id": 1, "eos_token_id": 2})
+    for path in sorted(unfinished.iterdir()):
+        path.replace(folder / path.name)
+    unfinished.rmdir()
+    with whole_file(folder / REPORT) as partial:
+        partial.write_text(json.dumps(report(state, dtype, about), indent=1) + "\n", encoding="utf-8")
+
+
+def report(state: State, dtype: str, about: dict) -> dict:
+    """training.json: what the caller knows, what the run has done so far, and the metrics of every validation."""
+    from minimistral import __version__
+    from minimistral.bench.machine import describe, threads_used, versions
+
+    log = [line for line in state.metrics if "validation_loss" in line]
+    done = {"steps": state.step, "tokens": state.tokens, "hours": round(state.seconds / 3600, 4), "dtype": dtype}
+    made = {"machine": describe(), "threads": threads_used(), "versions": {"minimistral": __version__} | versions()}
+    return about | done | made | {"log": log}
+
+
+def clean(folder: Path) -> None:
+    """Take away what a killed run was writing."""
+    for path in folder.glob(".*"):
+        if path.is_dir() and path.name.startswith((UNFINISHED, "." + UNFINISHED + ".partial-")):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file() and ".partial" in path.name:
+            path.unlink(missing_ok=True)
