@@ -247,11 +247,11 @@ def test_the_template_is_the_one_that_chat_will_use_and_another_is_noted(command
     assert status == 0 and "chat takes v0.3 with this tokenizer, unless it is given --template v0.2" in err
 
 
-def test_it_is_said_when_the_layers_alone_cannot_learn_to_stop(command, place, stories260k, tmp_path):
+def test_it_is_said_when_the_layers_alone_can_hardly_learn_to_stop(command, place, stories260k, tmp_path):
     line = ["finetune", stories260k / "hf", *quick(place, "", "--lora-rank", 2)[2:]]
     line[line.index("")] = tmp_path / "a"
     _, _, err = command(*line)
-    assert "EOS looks to this model like 252 other tokens, so its layers cannot learn to end an answer" in err
+    assert "EOS looks to this model like 252 other tokens, so its layers can hardly learn to end an answer" in err
     line[line.index(tmp_path / "a")] = tmp_path / "b"
     _, _, err = command(*line, "--lora-target", "wq,output")
     assert "EOS" not in err

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minimistral.cli import terminal
-from minimistral.cli.backend import backend_class, load_backend
+from minimistral.cli.backend import backend_class, load_backend, training_pieces
 from minimistral.cli.inspect import size
 from minimistral.cli.json_file import as_json, write_json
 from minimistral.cli.options import Json, Memory, cut, read_memory, read_whole, writable
@@ -19,9 +19,11 @@ from minimistral.errors import BadInput
 
 if TYPE_CHECKING:
     from minimistral.bench.sides import Side
+    from minimistral.bench.training import Case, Step, TrainingSide
     from minimistral.config import Config
 
 BACKENDS = ("numpy", "cpu", "cuda")
+TRAINED = ("storyteller", "tiny", "shakespeare")  # presets that --train measures
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 LONGEST = 1_000_000  # tokens of a prompt
 BUSY = 0.5  # programs that were running in the minute before
@@ -43,7 +45,12 @@ Lengths = Annotated[
     str | None,
     typer.Option(metavar="NS", help="Also the cost of one more token after so many, as in 512,1024 or W,2W,4W,8W."),
 ]
-Against = Annotated[str | None, typer.Option(metavar="PEER", help="transformers: the same weights there.")]
+Against = Annotated[
+    str | None, typer.Option(metavar="PEER", help="transformers: the same weights there; torch, with --train.")
+]
+Train = Annotated[
+    bool, typer.Option("--train", help="Training instead: tokens/s and memory; --params storyteller (default) or tiny.")
+]
 PeerDtype = Annotated[str, typer.Option(metavar="NAMES", help="float32, bfloat16 or float16, of the peer.")]
 PeerCompile = Annotated[bool, typer.Option("--peer-compile", help="The peer through torch.compile.")]
 Threads = Annotated[str | None, typer.Option(metavar="N", help="For every library; without it, one a CPU.")]
@@ -71,12 +78,19 @@ def bench(
     json: Json = None,
     figure: Figure = None,
     show: Show = None,
+    train: Train = False,
 ) -> None:
     """Measure pre-fill and decode speed, time to the first token, and memory.
 
     The machine's own limits are measured in the same run, and with --against transformers the peer, turn by turn.
     Before anything is timed, the sides' logits are compared. docs/bench.md tells how to read it.
     """
+    if train:
+        others = (model, lengths, memory, figure, show)
+        if any(option is not None for option in others) or peer_compile:
+            raise BadInput("--train: takes --params, --backend, --against, --repeats, --threads and --json only")
+        bench_training(params or "storyteller", backend, against, repeats, threads, json)
+        return
     if model is not None and params is not None:
         raise BadInput("--model and --params: both given, expected one")
     chosen = names_of("--backend", backend, BACKENDS)
@@ -117,6 +131,76 @@ def bench(
         with terminal.progress("measuring") as bar:
             report = run(Work(folder, name, makers, settings, n_threads), bar)
     give(report, json, json_path, figure_path)
+
+
+def bench_training(
+    preset: str, backend: str, against: str | None, repeats: str, threads: str | None, json: str | None
+) -> None:
+    """bench --train: each backend's pieces, and PyTorch with --against torch, on the same batches."""
+    chosen = names_of("--backend", backend, ("numpy", "cpu"))
+    n_threads, n_repeats = use_threads(threads), read_whole("--repeats", repeats, 1, 1000)
+    json_path = None if json in (None, "-") else writable("--json", json)
+    if against not in (None, "torch"):
+        raise BadInput(f"--against: {cut(against)}, expected torch (with --train)")
+    if preset not in TRAINED:
+        raise BadInput(f"--params: {cut(preset)}, expected one of {', '.join(TRAINED)} (with --train)")
+    from minimistral.bench.training import Case, TrainingSide, run, torch_side
+    from minimistral.bench.training_peer import need_torch
+    from minimistral.training.presets import PRESETS
+
+    if against:
+        need_torch()
+    found = PRESETS[preset]
+    case = Case(preset, found.config, found.settings.batch_tokens, repeats=n_repeats)
+    sides = [own_training_side(name, n_threads) for name in chosen]
+    if against:
+        sides.append(TrainingSide("torch", True, need_torch, torch_side, n_threads))
+    with terminal.progress("training") as bar:
+        report = run(case, sides, n_threads, bar)
+    if json_path is not None:
+        write_json(json_path, report)
+    terminal.write(as_json(report) if json == "-" else training_table(report))
+
+
+def own_training_side(backend: str, threads: int) -> "TrainingSide":
+    """A side of ours. The compiled pieces share BLAS's products among their own threads (fastpath/training/products.py)."""
+    from minimistral.bench.training import TrainingSide
+
+    load = partial(training_pieces, backend)
+    load()  # whether it is here
+    return TrainingSide(backend, False, load, partial(own_step, backend), 1 if backend == "cpu" else threads)
+
+
+def own_step(backend: str, case: "Case", threads: int) -> "Step":
+    """The step of one of our sides, made in its own process."""
+    from minimistral.bench.training import stepper
+
+    return stepper(case, training_pieces(backend))
+
+
+def training_table(report: dict) -> str:
+    """The report of bench --train for a person."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
+    model, settings = report["model"] | {"dtype": "float32"}, report["settings"]
+    with console.capture() as captured:
+        console.print(Text(heading(report | {"model": model}), style="bold"), soft_wrap=True)
+        title = f"Training, {settings['batch_tokens']} tokens a step, {report['threads']} threads: the middle of "
+        columns = ("side", "tokens/s (min - max)", "times torch", "CPU a step", "memory", "process", "loss")
+        table = terminal.table(console, f"{title}{settings['repeats']} steps", *columns)
+        times = {row["side"]: ratio(row["speed"]) for row in report["ratios"]}
+        for side in report["sides"]:
+            peaks = [side["peak_rss_growth_bytes"], side["peak_rss_bytes"]]
+            peaks = ["unknown" if peak is None else size(peak) for peak in peaks]
+            rate, cpu = spread(side["tokens_per_s"]), f"{number(1e3 * min(side['step_cpu_s_runs']))} ms"
+            table.add_row(side["name"], rate, times.get(side["name"], ""), cpu, *peaks, f"{side['losses'][-1]:.5f}")
+        console.print(table)
+        steps = settings["warm_up"] + settings["repeats"]
+        gap = report["largest_loss_difference"]
+        console.print(Text(f"losses of {steps} steps: at most {gap:.1e} nats apart"), soft_wrap=True)
+    return "\n".join(line.rstrip() for line in captured.get().strip().splitlines()) + "\n"
 
 
 def give(report: dict, json: str | None, json_path: Path | None, figure_path: Path | None) -> None:

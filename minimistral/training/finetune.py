@@ -22,7 +22,7 @@ from minimistral.tokenizer import find_tokenizer
 from minimistral.training import pieces as plain_numpy
 from minimistral.training.batch import Batch
 from minimistral.training.documents import Documents
-from minimistral.training.loop import Objective, Settings, Tensors, train
+from minimistral.training.loop import MODEL, Objective, Settings, Tensors, train
 from minimistral.training.lora import MATRICES, lora_gradients, lora_parameters, lora_shapes, merged
 from minimistral.training.model import loss_and_gradients, loss_only
 from minimistral.training.result import REPORT, UNFINISHED, report
@@ -71,7 +71,7 @@ def finetune(
     base = base_parameters(checkpoint)
     known = {"crc32 of the base": crc32(base), "lora": None if lora is None else list(lora)}
     documents = documents._replace(identity=documents.identity | known)
-    trained, objective = base, Objective()
+    trained, objective = base, MODEL
     if lora is not None:
         trained = lora_parameters(base, lora.rank, settings.seed, lora.targets)
         objective = lora_objective(base, lora.scale)

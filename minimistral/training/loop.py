@@ -51,6 +51,16 @@ class Settings:
     recompute: bool = False  # layers again in the backward pass: less memory, the same bits
 
 
+class Objective(NamedTuple):
+    """What is made small: a batch's loss with its gradients by what is trained, and alone. LoRA has its own two."""
+
+    loss_and_gradients: Callable[..., tuple[float, Tensors]] = loss_and_gradients  # both as in model.py
+    loss_only: Callable[..., float] = loss_only
+
+
+MODEL = Objective()
+
+
 class Run(NamedTuple):
     """What stays the same from step to step."""
 
@@ -58,6 +68,7 @@ class Run(NamedTuple):
     documents: Documents
     settings: Settings
     pieces: ModuleType
+    objective: Objective = MODEL
 
 
 def train(
@@ -69,14 +80,16 @@ def train(
     folder: Path | None = None,
     progress: Callable[[dict, int], None] | None = None,
     saved: Callable[[State], None] | None = None,
+    objective: Objective = MODEL,
 ) -> State:
     """Train `parameters` (by Mistral's names, changed in place) and return the last state, with the metrics.
 
     folder: where state.safetensors and metrics.jsonl are written; a state that is there is gone on with, to the same
     bits as a run that was never stopped. progress(the step's metrics, steps in all); saved(state) after each save.
+    objective: how loss and gradients come from `parameters`, where these are not the model's own.
     NotFinite, with step and layer, for a loss that is NaN, infinite or explodes; BadInput for a state of another run.
     """
-    run = Run(config, documents, settings, pieces)
+    run = Run(config, documents, settings, pieces, objective)
     state = first_state(run, parameters, folder)
     start = time.monotonic() - state.seconds
     with metrics_file(folder, state.metrics) as write:
@@ -132,7 +145,8 @@ def mean_gradients(run: Run, state: State, step: int) -> tuple[float, Tensors, i
     for _ in range(run.settings.accumulate):
         batch, state.document = next_batch(run.documents, state.document, run.settings.batch_tokens)
         try:
-            loss, new = loss_and_gradients(state.parameters, run.config, batch, run.pieces, run.settings.recompute)
+            arguments = state.parameters, run.config, batch, run.pieces, run.settings.recompute
+            loss, new = run.objective.loss_and_gradients(*arguments)
         except NotFinite as error:
             raise NotFinite(f"step {step}: {error}; {hint(run)}") from None
         nats, counted, tokens = nats + loss, counted + float(batch.weights.sum()), tokens + len(batch.tokens)
@@ -156,7 +170,7 @@ def validation(run: Run, parameters: Tensors) -> dict:
     """The mean loss of the held-out documents, in nats a token and a character; nothing where none are held out."""
     nats, counted = 0.0, 0.0
     for batch in validation_batches(run.documents.validation, run.settings.batch_tokens):
-        nats += loss_only(parameters, run.config, batch, run.pieces)
+        nats += run.objective.loss_only(parameters, run.config, batch, run.pieces)
         counted += float(batch.weights.sum())
     if not counted:
         return {}

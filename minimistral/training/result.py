@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 from minimistral.checkpoint import write_checkpoint
@@ -28,13 +29,20 @@ def write_model(folder: Path, config: Config, state: State, dtype: str, about: d
 
 def report(state: State, dtype: str, about: dict) -> dict:
     """training.json: what the caller knows, what the run has done so far, and the metrics of every validation."""
-    from minimistral import __version__
-    from minimistral.bench.machine import describe, threads_used, versions
+    from minimistral.bench.machine import threads_used
 
     log = [line for line in state.metrics if "validation_loss" in line]
     done = {"steps": state.step, "tokens": state.tokens, "hours": round(state.seconds / 3600, 4), "dtype": dtype}
-    made = {"machine": describe(), "threads": threads_used(), "versions": {"minimistral": __version__} | versions()}
-    return about | done | made | {"log": log}
+    return about | done | machine() | {"threads": threads_used(), "log": log}
+
+
+@cache
+def machine() -> dict:
+    """The machine and the versions: they stay as they are while a run lasts, and to ask takes time."""
+    from minimistral import __version__
+    from minimistral.bench.machine import describe, versions
+
+    return {"machine": describe(), "versions": {"minimistral": __version__} | versions()}
 
 
 def clean(folder: Path) -> None:
