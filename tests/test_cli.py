@@ -386,6 +386,7 @@ def test_help_has_no_completion_clutter(command):
 
 GENERATE = ["generate", "a", "--model", "{window}"]
 TRACE = ["trace", "--model", "{window}", "--tokens", "1 5", "--output", "{new}/t.safetensors"]
+FINETUNE = ["finetune", "{window}", "--output", "{new}/x"]
 MASKS = ["figure", "window-masks", "--output"]
 BAD = {  # name: (arguments, what the line must hold)
     "figure-unknown": (["figure", "window-mask", "--output", "{new}/m.png"], "no 'window-mask'; is it window-masks?"),
@@ -398,7 +399,7 @@ BAD = {  # name: (arguments, what the line must hold)
     "course-in-a-file": (["notebooks", "--no-open", "--to", "{file}"], "not a folder"),
     "no-verb": ([], "ommand"),
     "unknown-verb": (["genrate"], "genrate"),
-    "verb-of-later": (["chat"], "chat"),
+    "verb-of-later": (["moderate"], "moderate"),
     "unknown-option": ([*GENERATE, "--tempreature", "1"], "--tempreature"),
     "option-of-other-verb": (["inspect", "--top-p", "1"], "--top-p"),
     "option-with-markup": ([*GENERATE, "--[red]bold[/red]"], "[red]bold[/red]"),
@@ -467,6 +468,20 @@ BAD = {  # name: (arguments, what the line must hold)
     "convert-layout": (["convert", "{window}", "{new}/x", "--layout", "gguf"], "gguf"),
     "convert-dtype": (["convert", "{window}", "{new}/x", "--layout", "hf", "--dtype", "int8"], "int8"),
     "convert-onto-itself": (["convert", "{window}", "{window}", "--layout", "hf"], "window"),
+    "chat-template": (["chat", "--model", "{window}", "--template", "v0.4"], "'v0.4', expected one of v0.1, v0.2, v0.3"),
+    "chat-no-system": (["chat", "--model", "{window}", "--system", ""], "--system: an empty string, expected some text"),
+    "chat-no-message": (["chat", "--model", "{window}", "--message", ""], "--message: an empty string"),
+    "chat-model-nowhere": (["chat", "--model", "{new}/none"], "none"),
+    "train-preset": (["train", "--preset", "huge", "--output", "{new}/x"], "'huge', expected one of storyteller, tiny"),
+    "train-no-steps": (["train", "--steps", "0", "--output", "{new}/x"], "--steps: '0', expected a whole number from 1"),
+    "train-no-data": (["train", "--data", "{new}/none", "--output", "{new}/x"], "none: cannot be read"),
+    "train-binary": (["train", "--data", "{file}", "--output", "{new}/x"], "line 1: not UTF-8: byte 0xff at 2"),
+    "train-no-run": (["train", "--resume", "--output", "{new}/x"], "--resume"),
+    "finetune-binary": ([*FINETUNE, "--data", "{file}"], "line 1: not UTF-8: byte 0xff at 2"),
+    "finetune-alpha-alone": ([*FINETUNE, "--data", "{file}", "--lora-alpha", "2"], "--lora-alpha: '2', but no --lora-rank"),
+    "finetune-layout": ([*FINETUNE, "--data", "{file}", "--layout", "gguf"], "'gguf', expected one of hf, mistral"),
+    "bench-train-size": (["bench", "--train", "--params", "7B"], "'7B', expected one of storyteller, tiny, shakespeare"),
+    "bench-train-peer": (["bench", "--train", "--against", "transformers"], "expected torch (with --train)"),
     "convert-nowhere": (["convert", "{window}", "{new}/none/x", "--layout", "hf"], "none"),
 }  # fmt: skip
 AS_PROCESSES = ("no-verb", "unknown-option", "seed-5000-digits", "model-with-control-characters", "prompt-file-without-end",

@@ -23,9 +23,16 @@ from minimistral.training.state import NAME, read_state
 
 CONFIG = Config(dim=12, n_layers=2, head_dim=4, hidden_dim=20, n_heads=6, n_kv_heads=2, vocab_size=29, window=5,
                 context_len=40, tied_embeddings=True)  # fmt: skip
-SETTINGS = Settings(steps=150, batch_tokens=90, accumulate=2, learning_rate=5e-3, warm_up=20, save_every=4,
+SETTINGS = Settings(steps=90, batch_tokens=90, accumulate=2, learning_rate=5e-3, warm_up=20, save_every=3,
                     validate_every=7, seed=3)  # fmt: skip
 KILLS = 20
+LOADED = (
+    "pytest",
+    "minimistral.training.loop",
+    "minimistral.training.result",
+    "minimistral.bench.machine",
+    "safetensors.numpy",
+)  # before the processes are forked: loading them 20 times would take longer than the rest
 
 
 def sentence(n: int):
@@ -40,7 +47,7 @@ def sentence(n: int):
 DOCUMENTS = Documents("sentences", sentence, [sentence(10**6 + n) for n in range(5)], 77, {"sha256 of the data": "a"})
 
 
-def whole_run(folder: str, save_every: int = 4) -> None:
+def whole_run(folder: str, save_every: int = 3) -> None:
     """What `minimistral train --resume` does after its options are read."""
     place = Path(folder)
     clean(place)
@@ -63,16 +70,16 @@ def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, not_killed):
     seed = random.randrange(2**32)
     rng = random.Random(seed)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "minimistral.bench.machine", "safetensors.numpy"])
+    context.set_forkserver_preload(list(LOADED))
     killed, reached, runs = 0, set(), 0
     while killed < KILLS:  # a run that comes to its end before its time is killed no more: then another begins
         folder = tmp_path / f"run {runs}"
         folder.mkdir(exist_ok=True)
         process = context.Process(target=whole_run, args=(str(folder),))
         process.start()
-        first = read_state(folder)[0].step if (folder / NAME).exists() else -1
-        wait_for_work(folder, process)
-        process.join(rng.uniform(0, 0.3))
+        first = read_state(folder)[0].step if (folder / NAME).exists() else 0
+        wait_for_step(folder / "metrics.jsonl", first + rng.randrange(9), process)
+        process.join(rng.uniform(0, 0.01))
         if process.exitcode is None:
             process.kill()
             process.join()
@@ -90,21 +97,19 @@ def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, not_killed):
 
 def killed_while_writing(folder: str, what: str) -> None:
     """A run that is killed when half of its third state, or of its third model, is written."""
-    import safetensors.numpy
-
     from minimistral.training import result
 
-    calls, save_file, write_checkpoint = [], safetensors.numpy.save_file, result.write_checkpoint
+    calls, write_bytes, write_checkpoint = [], Path.write_bytes, result.write_checkpoint
 
     def third() -> bool:
         calls.append(1)
         return len(calls) == 3
 
-    def half_a_state(tensors, path, about):
-        save_file(tensors, path, about)
-        if third():
-            os.truncate(path, os.path.getsize(path) // 2)
+    def half_a_state(path, data):
+        if "state" in path.name and third():
+            write_bytes(path, data[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
+        return write_bytes(path, data)
 
     def half_a_model(path, *arguments):
         write_checkpoint(path, *arguments)
@@ -113,13 +118,13 @@ def killed_while_writing(folder: str, what: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if what == "state":
-        safetensors.numpy.save_file = half_a_state
+        Path.write_bytes = half_a_state
     else:
         result.write_checkpoint = half_a_model
     whole_run(folder)
 
 
-@pytest.mark.parametrize(("what", "saved"), [("state", 4), ("model", 12)])
+@pytest.mark.parametrize(("what", "saved"), [("state", 3), ("model", 9)])
 def test_a_kill_in_the_middle_of_a_write_leaves_the_state_before(tmp_path, not_killed, what, saved):
     process = multiprocessing.get_context("forkserver").Process(target=killed_while_writing, args=(str(tmp_path), what))
     process.start()
@@ -130,14 +135,13 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_state_before(tmp_path, not_k
     assert_same(tmp_path, not_killed, 0)
 
 
-def wait_for_work(folder: Path, process) -> None:
-    """Until the process has begun to write: killing it while Python starts would prove little."""
-    before = time.time_ns()
-    path = folder / "metrics.jsonl"
-    for _ in range(2000):
-        if process.exitcode is not None or (path.exists() and path.stat().st_mtime_ns > before - 10**8):
+def wait_for_step(metrics: Path, step: int, process) -> None:
+    """Until the run has come so far, or to its end: by its own count, as a busy machine may take its time."""
+    end = time.monotonic() + 60
+    while process.exitcode is None and time.monotonic() < end:
+        if metrics.exists() and metrics.read_bytes().count(b"\n") >= step:
             return
-        time.sleep(0.005)
+        time.sleep(0.001)
 
 
 def assert_same(folder: Path, other: Path, seed: int) -> None:
@@ -165,7 +169,7 @@ def metrics_of(folder: Path) -> list[dict]:
 
 def test_the_run_that_is_resumed_has_learnt_something(not_killed):
     lines = metrics_of(not_killed)
-    assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+    assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
 
 
 def test_how_often_a_state_is_saved_changes_no_bit(tmp_path, not_killed):
@@ -178,7 +182,7 @@ def test_how_often_a_state_is_saved_changes_no_bit(tmp_path, not_killed):
     ("change", "named"),
     [
         ({"learning_rate": 4e-3}, "learning_rate: the run has 0.005, found 0.004"),
-        ({"steps": 151}, "steps: the run has 150, found 151"),
+        ({"steps": 91}, "steps: the run has 90, found 91"),
         ({"betas": (0.9, 0.99)}, r"betas: the run has \[0.9, 0.95\], found \[0.9, 0.99\]"),
         ({"batch_tokens": 91}, "batch_tokens: the run has 90, found 91"),
         ({"accumulate": 1}, "accumulate: the run has 2, found 1"),
@@ -226,11 +230,11 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypa
     whole_run(str(tmp_path), save_every=1000)
     before = (tmp_path / NAME).read_bytes()
 
-    def full(tensors, path, about):
-        Path(path).write_bytes(b"half of a state")
+    def full(path, data):
+        path.write_text("half of a state")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     from minimistral.training.state import State, write_state
 
     with pytest.raises(BadInput, match="No space left"):
@@ -243,6 +247,6 @@ def test_metrics_beyond_the_last_state_are_written_again_once(tmp_path, not_kill
     for name in (NAME, "metrics.jsonl"):
         (tmp_path / name).write_bytes((not_killed / name).read_bytes())
     with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"step": 151, "loss": 9.0}\n{"step": 15')
+        file.write('{"step": 91, "loss": 9.0}\n{"step": 9')
     whole_run(str(tmp_path))
     assert [line["step"] for line in metrics_of(tmp_path)] == list(range(1, SETTINGS.steps + 1))

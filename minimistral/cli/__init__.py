@@ -5,7 +5,7 @@ options    options that mean the same everywhere, and how they are read
 json_file  a report as JSON
 terminal   what goes to standard output and what to standard error
 backend    --backend: which program computes
-generate, inspect, trace, convert, bench, make_checkpoint, verify    the verbs
+generate, chat, train, finetune, inspect, trace, ...    the verbs
 """
 
 from collections.abc import Sequence

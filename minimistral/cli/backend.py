@@ -1,5 +1,7 @@
 """--backend: which program computes the model. The only place that may ever load `fastpath`."""
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +79,15 @@ def backend_class(backend: str) -> type["Mistral"]:
 def load_backend(model: Path, arithmetic: str, backend: str, memory: int | None = None) -> "Mistral":
     """The folder's model in one backend. BadInput if it cannot be loaded."""
     return backend_class(backend).from_pretrained(model, arithmetic, memory)
+
+
+def leave_threads_to_training(backend: str) -> None:
+    """The compiled pieces share out BLAS's products themselves, if BLAS has one thread; to be said before NumPy loads.
+
+    Then no bit depends on the number of threads.
+    """
+    if backend != "numpy" and "numpy" not in sys.modules:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def training_pieces(backend: str) -> "ModuleType":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minimistral.cli import terminal
-from minimistral.cli.backend import training_pieces
+from minimistral.cli.backend import leave_threads_to_training, training_pieces
 from minimistral.cli.bench import names_of
 from minimistral.cli.options import LARGEST, cut, read_number, read_whole
 from minimistral.cli.train import (
@@ -98,6 +98,7 @@ def finetune(
     One line in 20 is held out. The new folder is an ordinary checkpoint, LoRA merged, with the base's tokenizer; the
     base stays as it is. Beside the model: metrics.jsonl, loss.png, training.json, state.safetensors for --resume.
     """
+    leave_threads_to_training(backend)
     from minimistral.checkpoint import open_checkpoint
     from minimistral.checkpoint.load import free_memory
     from minimistral.training.finetune import Result, check_size, write_tuned

@@ -46,19 +46,21 @@ EXAMPLES = {
         minimistral trace --prompt "The fox" --only "*.q_rope" --output q.safetensors
         minimistral trace --tokens "1 5 9" --chunk 2 --window 2 --output w.safetensors""",
     train: """
-        minimistral train --preset tiny --output tiny-model
-        minimistral train --preset shakespeare --data input.txt --output shakespeare
-        minimistral train --preset storyteller --steps 4500 --output storyteller
-        minimistral train --preset storyteller --steps 4500 --output storyteller --resume""",
+        minimistral train --preset tiny --output tiny
+        minimistral train --preset shakespeare --data tinyshakespeare.txt --output shakespeare
+        minimistral train --output my-storyteller
+        minimistral train --output my-storyteller --resume""",
     finetune: """
-        minimistral finetune storyteller --data chat.jsonl --output mine
-        minimistral finetune storyteller --data chat.jsonl --lora-rank 8 --layout hf --output mine-hf""",
+        minimistral finetune my-model --data chat.jsonl --output my-chat
+        minimistral finetune my-model --data stories --steps 2000 --output my-chat
+        minimistral finetune mistral-hf --data chat.jsonl --lora-rank 8 --output mine-hf""",
     convert: """
         minimistral convert mistral-folder hf-folder --layout hf
         minimistral convert mistral-folder small --layout mistral --dtype float16""",
     bench: """
         minimistral bench --against transformers
         minimistral bench --backend numpy --arithmetic float32 --lengths W,2W,4W,8W --batch 1,2,4,8
+        minimistral bench --train --against torch
         minimistral bench --params 7B --backend cuda --against transformers --peer-dtype bfloat16 --json bench.json""",
     make_checkpoint: """
         minimistral make-checkpoint random-130m --params 130M

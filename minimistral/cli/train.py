@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minimistral.cli import terminal
-from minimistral.cli.backend import training_pieces
+from minimistral.cli.backend import leave_threads_to_training, training_pieces
 from minimistral.cli.options import LARGEST, cut, read_number, read_whole
 from minimistral.errors import BadInput
 
@@ -68,6 +68,7 @@ def train(
     Beside the model: metrics.jsonl, a line a step; loss.png; training.json, how it was made; and state.safetensors,
     from which --resume goes on to the same bits, also after a kill. docs/train.md tells more.
     """
+    leave_threads_to_training(backend)
     from minimistral.checkpoint.load import free_memory
     from minimistral.training.initial import initial_parameters
     from minimistral.training.loop import train as run
@@ -132,7 +133,7 @@ def read_data(data: str) -> "Texts | None":
 
 def check_folder(folder: Path, resume: bool) -> None:
     """BadInput unless the folder can take a new run, or, to resume, holds one. What a kill left half is taken away."""
-    from minimistral.training.result import clean
+    from minimistral.training.result import clean, leftovers
     from minimistral.training.state import NAME
 
     if folder.exists() and not folder.is_dir():
@@ -140,13 +141,13 @@ def check_folder(folder: Path, resume: bool) -> None:
     if resume and not folder.is_dir():
         raise BadInput(f"--resume: {folder} is not there, expected the folder of a run")
     if folder.is_dir():
-        clean(folder)
-        found = {path.name for path in folder.iterdir()}
+        found = {path.name for path in folder.iterdir()} - {path.name for path in leftovers(folder)}
         if NAME in found and not resume:
             raise BadInput(f"--output: {folder} holds a run; --resume goes on with it, or take a new name")
         if NAME not in found and found - OWN_FILES:
             expected = f"a folder with {NAME}" if resume else "a new name or an empty folder"
             raise BadInput(f"--output: {folder} is not empty and holds no run, expected {expected}")
+        clean(folder)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

@@ -45,10 +45,16 @@ def machine() -> dict:
     return {"machine": describe(), "versions": {"minimistral": __version__} | versions()}
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """What a killed run was writing."""
+    half = (UNFINISHED, f".{UNFINISHED}.partial-")
+    return [p for p in folder.glob(".*") if (p.name.startswith(half) if p.is_dir() else ".partial" in p.name)]
+
+
 def clean(folder: Path) -> None:
     """Take away what a killed run was writing."""
-    for path in folder.glob(".*"):
-        if path.is_dir() and path.name.startswith((UNFINISHED, "." + UNFINISHED + ".partial-")):
+    for path in leftovers(folder):
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.is_file() and ".partial" in path.name:
+        else:
             path.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """What a run needs to go on as if it had never stopped: state.safetensors, seen whole or not at all."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +35,7 @@ class State:
 
 def write_state(folder: Path, state: State, run: dict) -> None:
     """Put the state in the folder, in place of the one before. run: what must be the same for it to be gone on with."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     groups = {"parameters": state.parameters, "means": state.means, "squares": state.squares}
     tensors = {f"{group}/{name}": w for group, named in groups.items() for name, w in named.items()}
@@ -44,9 +43,7 @@ def write_state(folder: Path, state: State, run: dict) -> None:
     numbers = {"step": state.step, "document": state.document, "tokens": state.tokens, "seconds": state.seconds}
     about = {"format": FORMAT, "run": json.dumps(run), "state": json.dumps(numbers)}
     with whole_file(folder / NAME) as partial:
-        save_file(tensors, partial, about)
-        os.umask(umask := os.umask(0))
-        partial.chmod(0o666 & ~umask)  # safetensors' own are for their owner's eyes alone
+        partial.write_bytes(save(tensors, about))  # save_file has temporary names of its own, which a kill would leave
 
 
 def read_state(folder: Path) -> tuple[State, dict]:
