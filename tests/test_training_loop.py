@@ -8,23 +8,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minimistral.chat import encode_chat
 from minimistral.config import Config
 from minimistral.errors import BadInput, NotFinite
 from minimistral.stories import story
-from minimistral.stories.conversations import conversation, corpus
 from minimistral.tokenizer import Tokenizer
 from minimistral.training import pieces
 from minimistral.training.adamw import adamw, decay_of
 from minimistral.training.clipping import clip_by_global_norm
 from minimistral.training.documents import (
-    ANSWER,
-    SHORT,
     Documents,
     counted,
     read_texts,
     story_documents,
     text_documents,
+    training_stories,
 )
 from minimistral.training.initial import initial_parameters
 from minimistral.training.loop import Settings, train
@@ -50,7 +47,7 @@ COUNTING = Documents("counting", counting, [counting(10**6 + n) for n in range(3
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> Tokenizer:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
-    path.write_bytes(train_tokenizer(islice(corpus(0), 200), 400))
+    path.write_bytes(train_tokenizer(islice(training_stories(), 200), 400))
     return Tokenizer(path)
 
 
@@ -137,28 +134,14 @@ def test_validation_takes_every_document_once():
     assert len(batches) > 3 and all(len(b.tokens) <= 50 for b in batches)
 
 
-def test_stories_and_conversations_come_in_turn(tokenizer):
+def test_document_n_is_story_n(tokenizer):
     documents = story_documents(tokenizer, 5000)
     for n in (0, 63, 64, 1000, 1):
-        ids, weights = documents.training(2 * n)
+        ids, weights = documents.training(n)
         assert ids[0] == tokenizer.bos_id and ids[-1] == tokenizer.eos_id and (weights == 1).all()
         assert tokenizer.decode(ids.tolist()) == story(n, "train")
-        ids, _ = documents.training(2 * n + 1)
-        assert ids.tolist() == encode_chat(conversation(n, "train"), tokenizer, "v0.3")
     assert tokenizer.decode(documents.validation[3][0].tolist()) == story(3, "validation")
     assert documents.characters == sum(len(story(n, "validation")) for n in range(len(documents.validation)))
-
-
-def test_short_answers_count_most_and_control_pieces_not_at_all(tokenizer):
-    documents = story_documents(tokenizer, 5000)
-    for n in range(40):
-        messages = conversation(n, "train")
-        ids, weights = documents.training(2 * n + 1)
-        assert (weights[np.isin(ids, [tokenizer.bos_id, 3, 4])] == 0).all()
-        ends = np.flatnonzero(ids == tokenizer.eos_id)
-        answers = [tokenizer.encode(m["content"], bos=False) for m in messages if m["role"] == "assistant"]
-        assert weights[ends].tolist() == [ANSWER if len(a) + 1 < SHORT else 1 for a in answers]
-        assert np.isin(weights, [0, 1, ANSWER]).all() and (weights == 1).any()
 
 
 def test_a_long_story_is_cut_at_the_length_of_a_document(tokenizer):

@@ -4,10 +4,10 @@ A document is (its n ids, what each of them counts in the loss), as `batch.packe
 function of n, so a run that was stopped needs to remember one number.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from hashlib import sha256
-from itertools import accumulate, islice
+from itertools import accumulate, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +16,13 @@ import numpy as np
 from minimistral.checkpoint.files import read_plain, reason, shown
 from minimistral.errors import BadInput
 from minimistral.tokenizer import Tokenizer
-from minimistral.training.tokenizer import CONTROL
 
 LIMIT = 2**30  # bytes of a file
 HELD_OUT = 10  # one part in so many
 VALIDATION_TOKENS = 65536  # at most so many are held out for the loss; of a longer text, the first
 VALIDATION_STORIES = 64
-HASHED_TEXTS = 1000
-ANSWER, SHORT = 8, 64  # times that a token counts of an answer that has fewer tokens than this
-BLOCK = 64  # documents encoded at a time
+HASHED_STORIES = 1000
+BLOCK = 64  # stories encoded at a time
 LONG = 2**20  # characters encoded at a time
 
 Document = tuple[np.ndarray, np.ndarray]  # ids (n,) int64, weights (n,) float32
@@ -63,56 +61,37 @@ def counted(ids) -> Document:
 
 
 def story_documents(tokenizer: Tokenizer, longest: int) -> Documents:
-    """Document 2n is BOS, story n, EOS; document 2n + 1 is conversation n. Of one with more than `longest` inputs the
-    end is left out. Held out are stories alone.
-
-    A story names its animal a few times only, and to copy a name is learnt late from stories alone. Questions ask for
-    little else; and their answers count more (which changes what is learnt first, not what is right).
-    """
+    """Document n is BOS, story n, EOS. Of a story with more than `longest` inputs the end is left out."""
     from minimistral.stories import story
 
-    def told(seed: int, split: str) -> np.ndarray:
+    def encoded(seed: int, split: str) -> np.ndarray:
         return encoded_text(Text(story(seed, split), True, True), tokenizer)[: longest + 1]
 
-    def document(n: int) -> Document:
-        return asked_and_answered(n // 2, tokenizer, longest) if n % 2 else counted(told(n // 2, "train"))
-
     @lru_cache(maxsize=4)
-    def block(number: int) -> list[Document]:
-        return [document(n) for n in range(number * BLOCK, (number + 1) * BLOCK)]
+    def block(number: int) -> list[np.ndarray]:
+        return [encoded(seed, "train") for seed in range(number * BLOCK, (number + 1) * BLOCK)]
 
-    held_out = [told(seed, "validation") for seed in range(VALIDATION_STORIES)]
+    held_out = [encoded(seed, "validation") for seed in range(VALIDATION_STORIES)]
     return Documents(
         "stories",
-        lambda n: block(n // BLOCK)[n % BLOCK],
+        lambda n: counted(block(n // BLOCK)[n % BLOCK]),
         [counted(ids) for ids in held_out],
         sum(len(tokenizer.decode(ids.tolist())) for ids in held_out),
         {"sha256 of the data": stories_sha256()},
     )
 
 
-def asked_and_answered(n: int, tokenizer: Tokenizer, longest: int) -> Document:
-    """Conversation n. A short answer and its EOS count ANSWER times, a story that is told and what the user says once.
+def training_stories() -> Iterator[str]:
+    """Stories 0, 1, 2, ..."""
+    from minimistral.stories import story
 
-    BOS and the control pieces do not count: so a text never begins with [INST] of itself.
-    """
-    from minimistral.chat import chat_spans, default_template
-    from minimistral.stories.conversations import conversation
-
-    spans = chat_spans(conversation(n, "train"), tokenizer, default_template(tokenizer))
-    ids = np.concatenate([np.asarray(part, np.int64) for part, _ in spans])[: longest + 1]
-    counts = [ANSWER if answer and len(part) < SHORT else 1 for part, answer in spans]
-    weights = np.repeat(np.float32(counts), [len(part) for part, _ in spans])
-    silent = [tokenizer.bos_id, *(tokenizer.control_id(piece) for piece in CONTROL)]
-    return ids, np.where(np.isin(ids, [i for i in silent if i is not None]), np.float32(0), weights[: longest + 1])
+    return (story(seed, "train") for seed in count())
 
 
 def stories_sha256() -> str:
-    """SHA-256 of the first stories and conversations in turn, a zero byte after each."""
-    from minimistral.stories.conversations import corpus
-
+    """SHA-256 of the first 1000 stories, a zero byte after each."""
     digest = sha256()
-    for text in islice(corpus(0), HASHED_TEXTS):
+    for _, text in zip(range(HASHED_STORIES), training_stories(), strict=False):
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()
 

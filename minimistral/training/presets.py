@@ -23,7 +23,7 @@ PRESETS = {
             dim=192, n_layers=6, head_dim=24, hidden_dim=512, n_heads=8, n_kv_heads=2, vocab_size=2048,
             window=64, context_len=1024, tied_embeddings=True,
         ),
-        Settings(steps=4000, batch_tokens=4096, learning_rate=2e-3, warm_up=100),
+        Settings(steps=5000, batch_tokens=4096, learning_rate=2e-3, warm_up=100),
     ),
     # A minute on one core: words, and sentences that nearly hold.
     "tiny": Preset(
