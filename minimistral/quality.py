@@ -17,6 +17,7 @@ import numpy as np
 from minimistral.cli import terminal
 from minimistral.cli.backend import load
 from minimistral.cli.json_file import as_json, write_json
+from minimistral.cli.module import Parser, status_of
 from minimistral.cli.options import read_whole, writable
 from minimistral.errors import BadInput
 from minimistral.mistral import Mistral
@@ -135,13 +136,6 @@ def file_texts(tokenizer: Tokenizer, path: Path, length: int, count: int) -> lis
     return [[tokenizer.bos_id, *piece] for piece in pieces if len(piece) > 1]
 
 
-class Parser(argparse.ArgumentParser):
-    """What is wrong with an option becomes BadInput: one line."""
-
-    def error(self, message: str) -> None:
-        raise BadInput(message)
-
-
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of a command line; None: the program's own."""
     about = "Perplexity on held-out text: in exact, float32 and bfloat16, with the model's window and with others."
@@ -187,16 +181,8 @@ def table(report: dict) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit status: 0, 2 after an error, 130 after Ctrl-C."""
-    terminal.open_streams()
-    try:
-        quality(read_options(arguments))
-    except BadInput as error:
-        terminal.say(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    """Run one command line; the exit status."""
+    return status_of(lambda: quality(read_options(arguments)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 program    the verbs, and what becomes of every error
 options    options that mean the same everywhere, and how they are read
+module     what a `python -m minimistral.SOMETHING` shares
 json_file  a report as JSON
 terminal   what goes to standard output and what to standard error
 backend    --backend: which program computes

@@ -10,7 +10,7 @@ the prompt, so a fact at a distance of the window or less is seen directly by th
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -151,13 +151,10 @@ def table(rows_: list[Row]) -> str:
     )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise BadInput(message)
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    from minimistral.cli.module import Parser
 
-
-def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m minimistral.stories.evaluate", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m minimistral.stories.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--model", default=None, help="a checkpoint folder (default: the embedded model)")
     parser.add_argument("--n", default="500", help="how many questions")
     parser.add_argument("--seed", default="0", help="which questions")
@@ -173,7 +170,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: Sequence[str] | None) -> None:
     """The command. BadInput for bad options and for a folder that cannot be used."""
     from minimistral.chat import check_template, default_template
     from minimistral.cli.terminal import progress
@@ -193,15 +190,11 @@ def run(arguments: list[str]) -> None:
     print(table(rows(answers, model.config.window)))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    try:
-        run(sys.argv[1:] if arguments is None else arguments)
-    except BadInput as error:
-        from minimistral.cli.terminal import say
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit status."""
+    from minimistral.cli.module import status_of
 
-        say(f"error: {error}")
-        return 2
-    return 0
+    return status_of(lambda: run(arguments))
 
 
 if __name__ == "__main__":

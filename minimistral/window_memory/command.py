@@ -7,19 +7,13 @@ from pathlib import Path
 
 from minimistral.cli import terminal
 from minimistral.cli.backend import training_pieces
+from minimistral.cli.module import Parser, status_of
 from minimistral.cli.options import read_whole
 from minimistral.errors import BadInput
 from minimistral.whole_file import whole_file
 from minimistral.window_memory.run import run, whole_report
 
 NAME = "window-memory"
-
-
-class Parser(argparse.ArgumentParser):
-    """What is wrong with an option becomes BadInput: one line."""
-
-    def error(self, message: str) -> None:
-        raise BadInput(message)
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -64,13 +58,5 @@ def draw(report: dict, path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit status: 0, 2 after an error, 130 after Ctrl-C."""
-    terminal.open_streams()
-    try:
-        study(read_options(arguments))
-    except BadInput as error:
-        terminal.say(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    """Run one command line; the exit status."""
+    return status_of(lambda: study(read_options(arguments)))
