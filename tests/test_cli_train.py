@@ -201,6 +201,26 @@ def test_a_tokenizer_that_is_given_is_used(command, made, text, tmp_path):
     assert "--tokenizer tokenizer.model" in json.loads((tmp_path / "m" / "training.json").read_text())["command"]
 
 
+def test_training_goes_on_from_a_model_and_its_tokenizer(command, made, text, tmp_path):
+    options = (
+        "--data",
+        text,
+        "--from",
+        made[0],
+        *OPTIONS[:-2],
+        "--learning-rate",
+        "1e-9",
+        "--output",
+        tmp_path / "more",
+    )
+    status, _, err = command(*options)
+    assert (status, err) == (0, "")
+    before, after = (json.loads((f / "training.json").read_text())["log"][-1] for f in (made[0], tmp_path / "more"))
+    assert abs(after["validation_loss"] - before["validation_loss"]) < 0.01  # the same weights, but for their rounding
+    assert (tmp_path / "more" / "tokenizer.model").read_bytes() == (made[0] / "tokenizer.model").read_bytes()
+    assert "--from model" in json.loads((tmp_path / "more" / "training.json").read_text())["command"]
+
+
 def test_auto_is_numpy_where_the_kernels_are_not(monkeypatch):
     monkeypatch.setitem(sys.modules, "fastpath.training", None)
     assert training_pieces("auto") is training_pieces("numpy") is pieces
@@ -256,6 +276,8 @@ def bad_files(place: Path) -> None:
         ("--output short.txt", "--output: short.txt is not a folder"),
         ("--output gone --resume", "--resume: gone is not there, expected the folder of a run"),
         ("--output gone/deep", "--output: gone/deep: No such file or directory"),
+        ("--from gone", "gone"),
+        ("--from MADE --preset storyteller", "--from: MADE: a model of other sizes, expected those of the preset"),
         ("--output MADE", "--output: MADE holds a run; --resume goes on with it, or take a new name"),
     ],
 )  # fmt: skip

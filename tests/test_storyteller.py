@@ -1,60 +1,157 @@
-"""The embedded model: what its card and the README say of it, and that it writes what the grammar could have said."""
+"""The embedded models: what their cards, the README and docs/storyteller.md say of them, and what they write.
 
+After a model or the data are made anew:
+
+python -m minimistral.stories.evaluate --model minimistral/embedded/storyteller-instruct --n 1000 --json docs/data/instruct.json
+python tests/test_storyteller.py > docs/storyteller.md
+"""
+
+import json
 import re
+import textwrap
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from minimistral import Mistral
 from minimistral.costs import parameters
-from minimistral.embedded import STORYTELLER
+from minimistral.embedded import INSTRUCT, STORYTELLER
 from minimistral.stories import story, words
+from minimistral.stories.evaluate import Row, judged, table
+from minimistral.stories.questions import held_out_questions
+from minimistral.training.documents import stories_sha256
 
 ROOT = Path(__file__).parents[1]
+PAGE, DATA = ROOT / "docs" / "storyteller.md", ROOT / "docs" / "data" / "instruct.json"
+FOLDERS = {"storyteller": STORYTELLER, "storyteller-instruct": INSTRUCT}
+SAMPLES = 10  # of seeds 0, 1, ...
+PROMPT = "Once upon a time"
+HEAD = """\
+# What the embedded models write
+
+How they were made is in their cards: [storyteller](../minimistral/embedded/storyteller/README.md),
+[storyteller-instruct](../minimistral/embedded/storyteller-instruct/README.md). This page is written by
+
+    python -m minimistral.stories.evaluate --model minimistral/embedded/storyteller-instruct --n {n} --json docs/data/instruct.json
+    python tests/test_storyteller.py > docs/storyteller.md
+
+## Ten stories
+
+`minimistral generate "{prompt}" --seed N`, for N = 0 to 9 as they come (temperature 0.7, top-p 0.9: what the verb does
+by itself).
+"""
+ANSWERS = """
+## Questions
+
+{n} held-out questions: every story joins names, colours and places that no training story joins. An answer is right if it is
+the one right sentence, letter for letter, written at temperature 0. The distance is in tokens, from the last telling of the fact to
+the end of the question; the window is {window} tokens, and {layers} layers reach {reach} back.
+"""
 
 
-@pytest.fixture(scope="module")
-def model():
-    return Mistral.from_pretrained()
+@cache
+def model_of(name: str) -> Mistral:
+    return Mistral.from_pretrained(FOLDERS[name])
 
 
-def written(model: Mistral, prompt: str, seed: int) -> str:
+def written(prompt: str, seed: int) -> str:
+    """What `generate` writes."""
+    model = model_of("storyteller")
     ids = model.tokenizer.encode(prompt)
     return model.tokenizer.decode(ids + list(model.generate(ids, seed=seed)))
 
 
-def test_the_readme_shows_what_the_command_writes(model):
+def sample(seed: int) -> str:
+    """A sample as the page has it."""
+    return f"**{seed}.** {written(PROMPT, seed)}\n"
+
+
+def answers(data: dict) -> str:
+    """The page's second part."""
+    reach = data["n_layers"] * (data["window"] - 1) + 1
+    head = ANSWERS.format(n=data["questions"], window=data["window"], layers=data["n_layers"], reach=reach)
+    return f"{head}\n{table([Row(**row) for row in data['rows']])}\n"
+
+
+def page() -> str:
+    data = json.loads(DATA.read_text())
+    head = HEAD.format(n=data["questions"], prompt=PROMPT)
+    wrapped = [textwrap.fill(sample(seed), 120) for seed in range(SAMPLES)]
+    return head + "\n" + "\n\n".join(wrapped) + "\n" + answers(data)
+
+
+def test_the_readme_shows_what_the_command_writes():
     shown = re.search(
         r'```console\n\$ minimistral generate "Once upon a time"\n(.*?)```', (ROOT / "README.md").read_text(), re.DOTALL
     )
-    assert shown[1].split() == written(model, "Once upon a time", seed=0).split()
+    assert shown[1].split() == written(PROMPT, seed=0).split()
     assert len(shown[1].split()) >= 60
 
 
-def test_the_card_says_how_large_it_is(model):
-    assert f"{parameters(model.config)['total']:,} parameters" in (STORYTELLER / "README.md").read_text()
-    assert sum(f.stat().st_size for f in STORYTELLER.iterdir()) < 4e6
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)])
+def test_the_page_shows_what_the_command_writes(seed):
+    assert " ".join(sample(seed).split()) in " ".join(PAGE.read_text().split())
+
+
+def test_the_page_says_what_the_data_say():
+    assert answers(json.loads(DATA.read_text())) in PAGE.read_text()
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_card_says_how_the_model_was_made(name):
+    card, training = ((FOLDERS[name] / file).read_text() for file in ("README.md", "training.json"))
+    made = json.loads(training)
+    assert f"{parameters(model_of(name).config)['total']:,} parameters" in card
+    for fact in (
+        made["command"],
+        f"{made['steps']:,} steps",
+        f"{made['tokens']:,} tokens",
+        f"{made['hours']:.2f} hours",
+    ):
+        assert fact in card, fact
+    assert made["sha256 of the data"] in card
+
+
+def test_the_stories_are_those_that_it_was_trained_on():
+    assert json.loads((STORYTELLER / "training.json").read_text())["sha256 of the data"] == stories_sha256()
+
+
+def test_they_are_small():
+    assert sum(f.stat().st_size for folder in FOLDERS.values() for f in folder.iterdir()) < 14e6
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_it_knows_its_words_and_keeps_its_hero(model, seed):
-    text = written(model, "Once upon a time" if seed % 2 else "", seed)
+def test_it_knows_its_words_and_keeps_its_hero(seed):
+    text = written(PROMPT if seed % 2 else "", seed)
     known = {w for s in range(2000) for w in re.findall(r"[a-z]+", story(s).lower())}
     assert set(re.findall(r"[a-z]+", text.lower())) <= known
-    assert 60 <= len(text.split()) <= 250
+    assert 50 <= len(text.split()) <= 450
     people = [w for w in re.findall(r"[A-Za-z]+", text) if w in words.GIRLS + words.BOYS]
-    assert people.count(people[0]) >= 4 and len(set(people)) <= 2  # the hero, and perhaps a friend
+    assert people.count(people[0]) >= 3 and len(set(people)) <= 3  # the hero, and perhaps two more
 
 
-def test_it_has_learnt_the_grammar(model):
-    """Nats a token on unseen stories: near what the grammar itself leaves open, far from a model of single words."""
+def test_it_has_learnt_the_grammar():
+    """Nats a token on unseen combinations: near what the grammar itself leaves open, far from a model of single words."""
     import numpy as np
 
-    losses = []
-    for seed in range(3 * 10**9, 3 * 10**9 + 5):
-        ids = [*model.tokenizer.encode(story(seed)), model.eos_id]
+    model, losses = model_of("storyteller"), []
+    for seed in range(100, 105):
+        ids = [*model.tokenizer.encode(story(seed, "validation")), model.eos_id]
         logits = model(ids[:-1]).astype(np.float64)
         logits -= logits.max(axis=-1, keepdims=True)
         p = np.exp(logits)[np.arange(len(ids) - 1), ids[1:]] / np.exp(logits).sum(axis=-1)
         losses += (-np.log(p)).tolist()
-    assert np.mean(losses) < 0.3
+    assert np.mean(losses) < 0.35
+
+
+def test_it_answers_what_is_within_its_window():
+    """Questions that are not those of the page."""
+    model = Mistral.from_pretrained(INSTRUCT, "float32")
+    found = judged(model, held_out_questions(40, seed=10**6))
+    near = [answer.right for answer in found if answer.distance is not None and answer.distance <= model.config.window]
+    assert len(near) >= 12 and sum(near) >= 0.8 * len(near)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -8,16 +8,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from minimistral.chat import encode_chat
 from minimistral.config import Config
 from minimistral.errors import BadInput, NotFinite
 from minimistral.stories import story
+from minimistral.stories.conversations import conversation
 from minimistral.tokenizer import Tokenizer
 from minimistral.training import pieces
 from minimistral.training.adamw import adamw, decay_of
 from minimistral.training.clipping import clip_by_global_norm
 from minimistral.training.documents import (
+    ANSWER,
+    SHORT,
     Documents,
     counted,
+    question_documents,
     read_texts,
     story_documents,
     text_documents,
@@ -142,6 +147,24 @@ def test_document_n_is_story_n(tokenizer):
         assert tokenizer.decode(ids.tolist()) == story(n, "train")
     assert tokenizer.decode(documents.validation[3][0].tolist()) == story(3, "validation")
     assert documents.characters == sum(len(story(n, "validation")) for n in range(len(documents.validation)))
+
+
+def test_questions_and_stories_come_in_turn(tokenizer):
+    documents = question_documents(tokenizer, 5000)
+    for n in (0, 31, 32, 1):
+        assert documents.training(2 * n)[0].tolist() == story_documents(tokenizer, 5000).training(n)[0].tolist()
+        messages, (ids, weights) = conversation(n, "train"), documents.training(2 * n + 1)
+        assert ids.tolist() == encode_chat(messages, tokenizer, "v0.3")
+        assert (weights[np.isin(ids, [tokenizer.bos_id, 3, 4])] == 0).all()
+        answers = [tokenizer.encode(m["content"], bos=False) for m in messages if m["role"] == "assistant"]
+        assert weights[ids == tokenizer.eos_id].tolist() == [ANSWER if len(a) + 1 < SHORT else 1 for a in answers]
+        assert np.isin(weights, [0, 1, ANSWER]).all() and (weights == 1).any()
+
+
+@pytest.mark.parametrize("kind", [story_documents, question_documents])
+def test_another_seed_has_other_documents(tokenizer, kind):
+    mine, others = ([kind(tokenizer, 5000, seed).training(n)[0].tolist() for n in range(4)] for seed in (0, 1))
+    assert not [ids for ids in mine if ids in others]
 
 
 def test_a_long_story_is_cut_at_the_length_of_a_document(tokenizer):

@@ -20,14 +20,22 @@ if TYPE_CHECKING:
     from minimistral.training.presets import Preset
     from minimistral.training.state import State
 
-STORIES = "stories"
+STORIES, QUESTIONS = "stories", "questions"
 TOKENIZER_TEXTS = 20_000  # stories and conversations in turn: what a tokenizer is trained on
 DTYPES = ("bfloat16", "float16", "float32")
 OWN_FILES = {"tokenizer.model", "metrics.jsonl"}  # in the folder of a run that was killed before its first state
 
 Preset_ = Annotated[str, typer.Option("--preset", metavar="NAME", help="storyteller, tiny, shakespeare or table1.")]
 Data = Annotated[
-    str, typer.Option(metavar="FILE|DIR|stories", help="Text in UTF-8, a folder of .txt files, or the endless stories.")
+    str,
+    typer.Option(
+        metavar="FILE|DIR|NAME",
+        help="Text in UTF-8, a folder of .txt files, or without end: stories; questions (and stories in turn).",
+    ),
+]
+From = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="DIR", help="A model to go on from, with its tokenizer, instead of random weights."),
 ]
 TokenizerFile = Annotated[
     Path | None, typer.Option("--tokenizer", metavar="FILE", help="A sentencepiece model; without it, one is trained.")
@@ -50,6 +58,7 @@ def train(
     output: Output,
     data: Data = STORIES,
     preset: Preset_ = "storyteller",
+    start: From = None,
     tokenizer: TokenizerFile = None,
     steps: Steps = None,
     batch_tokens: BatchTokens = None,
@@ -63,17 +72,16 @@ def train(
     backend: Backend = "auto",
     resume: Resume = False,
 ) -> None:
-    """Train a model from scratch, and write it as a Mistral folder.
+    """Train a model from scratch, or further, and write it as a Mistral folder.
 
     Beside the model: metrics.jsonl, a line a step; loss.png; training.json, how it was made; and state.safetensors,
     from which --resume goes on to the same bits, also after a kill. docs/train.md tells more.
     """
     leave_threads_to_training(backend)
     from minimistral.checkpoint.load import free_memory
-    from minimistral.training.initial import initial_parameters
     from minimistral.training.loop import train as run
     from minimistral.training.presets import check_memory, preset_named
-    from minimistral.training.result import write_model
+    from minimistral.training.result import TOKENIZER, write_model
 
     chosen = preset_named(preset)
     settings = read_settings(chosen, steps=steps, batch_tokens=batch_tokens, accumulate=accumulate,
@@ -83,15 +91,17 @@ def train(
         raise BadInput(f"--dtype: {cut(dtype)}, expected one of {', '.join(DTYPES)}")
     pieces = training_pieces(backend)
     check_memory(chosen.config, f"--preset {preset}", free_memory())
+    parameters, known = first_parameters(start, chosen, settings.seed)
+    tokenizer = start / TOKENIZER if start and not tokenizer else tokenizer
     texts = read_data(data)
     check_folder(output, resume)
-    spoken, documents, facts = prepare(output, tokenizer, texts, chosen, settings, preset)
-    about = {"command": command_line(preset, data, dtype, backend, settings, chosen, output, tokenizer)} | facts
+    spoken, documents, facts = prepare(output, tokenizer, texts, data, chosen, settings, preset)
+    documents = documents._replace(identity=documents.identity | known)
+    about = {"command": command_line(preset, start, data, dtype, backend, settings, chosen, output, tokenizer)} | facts
 
     def saved(state: "State") -> None:
         write_model(output, chosen.config, state, dtype, about | {"backend": pieces.__name__})
 
-    parameters = initial_parameters(chosen.config, settings.seed)
     try:
         with training_bar() as bar:
             state = run(chosen.config, parameters, documents, settings, pieces, output, bar, saved)
@@ -119,9 +129,27 @@ def read_settings(preset: "Preset", recompute: bool, **options: str | None) -> "
     return replace(settings, warm_up=min(settings.warm_up, settings.steps // 5))
 
 
+def first_parameters(start: Path | None, preset: "Preset", seed: int) -> tuple[dict, dict]:
+    """Random ones, or those of the model to go on from; and what tells that model from another."""
+    if start is None:
+        from minimistral.training.initial import initial_parameters
+
+        return initial_parameters(preset.config, seed), {}
+    from minimistral.checkpoint import open_checkpoint
+    from minimistral.training.finetune import base_parameters, crc32
+
+    checkpoint = open_checkpoint(start)
+    if checkpoint.config != preset.config:
+        raise BadInput(
+            f"--from: {start}: a model of other sizes, expected those of the preset (--preset names another)"
+        )
+    parameters = base_parameters(checkpoint)
+    return parameters, {"crc32 of the base": crc32(parameters)}
+
+
 def read_data(data: str) -> "Texts | None":
     """The texts of a file or a folder; None for the stories. BadInput for bad ones, before anything is made."""
-    if data == STORIES:
+    if data in (STORIES, QUESTIONS):
         return None
     from minimistral.training.documents import read_texts
 
@@ -155,26 +183,30 @@ def check_folder(folder: Path, resume: bool) -> None:
 
 
 def prepare(
-    folder: Path, given: Path | None, texts: "Texts | None", preset: "Preset", settings: "Settings", name: str
+    folder: Path,
+    given: Path | None,
+    texts: "Texts | None",
+    data: str,
+    preset: "Preset",
+    settings: "Settings",
+    name: str,
 ) -> tuple["Tokenizer", "Documents", dict]:
     """The tokenizer, in the folder from now on; the documents; and what training.json says of both."""
     from hashlib import sha256
 
-    from minimistral.training.documents import story_documents, text_documents
+    from minimistral.training.documents import question_documents, story_documents, text_documents
 
     tokenizer, model = ready_tokenizer(folder, given, texts, preset, name)
     longest = min(preset.config.context_len or settings.batch_tokens, settings.batch_tokens)
-    if texts is None:
-        documents = story_documents(tokenizer, longest)
+    if data == QUESTIONS:
+        documents = question_documents(tokenizer, longest, settings.seed)
+    elif texts is None:
+        documents = story_documents(tokenizer, longest, settings.seed)
     else:
         documents = text_documents(texts, tokenizer, longest, settings.seed)
     known = {"sha256 of the tokenizer": sha256(model).hexdigest()}
     documents = documents._replace(identity=documents.identity | known)
-    facts = {"preset": name, "seed": settings.seed, "data": documents.name} | documents.identity
-    if texts is None:
-        from minimistral.training.documents import stories_source_sha256
-
-        facts["sha256 of the stories' source"] = stories_source_sha256()
+    facts = {"preset": name, "seed": settings.seed, "data": documents.name if texts else data} | documents.identity
     return tokenizer, documents, facts
 
 
@@ -214,21 +246,29 @@ def new_tokenizer(texts: "Texts | None", vocab_size: int) -> bytes:
 
 
 def command_line(
-    preset: str, data: str, dtype: str, backend: str, settings: "Settings", chosen: "Preset", output: Path,
+    preset: str, start: Path | None, data: str, dtype: str, backend: str, settings: "Settings", chosen: "Preset", output: Path,
     tokenizer: Path | None,
 ) -> str:  # fmt: skip
     """The command that would do this again, with names for paths.
 
     >>> from minimistral.training.presets import PRESETS
     >>> tiny = PRESETS["tiny"]
-    >>> command_line("tiny", "/a/b.txt", "bfloat16", "auto", tiny.settings, tiny, Path("/a/c"), None)
+    >>> command_line("tiny", None, "/a/b.txt", "bfloat16", "auto", tiny.settings, tiny, Path("/a/c"), None)
     'minimistral train --preset tiny --data b.txt --steps 1000 --seed 0 --backend auto --output c'
     """
     import shlex
 
     s = settings
-    words = ["minimistral", "train", "--preset", preset, "--data", data if data == STORIES else Path(data).name]
-    words += ["--tokenizer", tokenizer.name] if tokenizer else []
+    words = [
+        "minimistral",
+        "train",
+        "--preset",
+        preset,
+        "--data",
+        data if data in (STORIES, QUESTIONS) else Path(data).name,
+    ]
+    words += ["--from", start.name] if start else []
+    words += ["--tokenizer", tokenizer.name] if tokenizer and not start else []
     words += ["--steps", str(s.steps), "--seed", str(s.seed), "--backend", backend]
     for name in ("batch_tokens", "accumulate", "learning_rate"):
         if getattr(s, name) != getattr(chosen.settings, name):

@@ -23,7 +23,7 @@ from minimistral.whole_file import whole_file
 LONGEST = 48  # tokens of an answer; the longest right one has about 30
 BATCH = 32  # prompts at once
 RULER = 64  # tokens in place of the window, for a model without one
-WINDOWS = (1, 2, 4, 8)  # where distances are divided
+WINDOWS = (0.5, 1, 1.5, 2, 3, 4, 6)  # where distances are divided
 
 
 class Judged(NamedTuple):
@@ -101,8 +101,8 @@ def _distance(question: HeldOut, length: int, tokenizer, template: str) -> int |
 def rows(answers: list[Judged], window: int | None) -> list[Row]:
     """The counts: of all, by kind, and by distance in windows.
 
-    >>> rows([Judged("who", 5, "Tom.", "Tom."), Judged("who", 50, "Mia.", "Tom.")], window=32)[-2:]
-    [Row(by='distance', name='0 to 32 tokens', right=1, count=1), Row(by='distance', name='33 to 64 tokens', right=0, count=1)]
+    >>> rows([Judged("who", 5, "Tom.", "Tom."), Judged("who", 40, "Mia.", "Tom.")], window=32)[-2:]
+    [Row(by='distance', name='0 to 16 tokens', right=1, count=1), Row(by='distance', name='33 to 48 tokens', right=0, count=1)]
     """
     groups: dict[tuple[str, str], list[bool]] = {("all", "all"): []}
     kinds = sorted({a.kind for a in answers} - {UNKNOWN}) + [UNKNOWN]
@@ -118,7 +118,7 @@ def rows(answers: list[Judged], window: int | None) -> list[Row]:
 
 def _distances(window: int) -> list[tuple[float, str]]:
     """(the largest distance, the name) of each group."""
-    ends = [0, *(window * w for w in WINDOWS)]
+    ends = [0, *(int(window * w) for w in WINDOWS)]
     names = [(end, f"{start + bool(start)} to {end} tokens") for start, end in pairwise(ends)]
     return [*names, (float("inf"), f"more than {ends[-1]} tokens")]
 

@@ -4,10 +4,10 @@ A document is (its n ids, what each of them counts in the loss), as `batch.packe
 function of n, so a run that was stopped needs to remember one number.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
-from itertools import accumulate, count
+from itertools import accumulate, count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +16,16 @@ import numpy as np
 from minimistral.checkpoint.files import read_plain, reason, shown
 from minimistral.errors import BadInput
 from minimistral.tokenizer import Tokenizer
+from minimistral.training.tokenizer import CONTROL
 
 LIMIT = 2**30  # bytes of a file
 HELD_OUT = 10  # one part in so many
 VALIDATION_TOKENS = 65536  # at most so many are held out for the loss; of a longer text, the first
 VALIDATION_STORIES = 64
-HASHED_STORIES = 1000
-BLOCK = 64  # stories encoded at a time
+HASHED = 1000  # texts
+APART = 10**7  # stories of one seed
+ANSWER, SHORT = 8, 64  # times that a token counts of an answer that has fewer tokens than this
+BLOCK = 64  # documents encoded at a time
 LONG = 2**20  # characters encoded at a time
 
 Document = tuple[np.ndarray, np.ndarray]  # ids (n,) int64, weights (n,) float32
@@ -60,25 +63,64 @@ def counted(ids) -> Document:
     return np.asarray(ids, np.int64), np.ones(len(ids), np.float32)
 
 
-def story_documents(tokenizer: Tokenizer, longest: int) -> Documents:
-    """Document n is BOS, story n, EOS. Of a story with more than `longest` inputs the end is left out."""
-    from minimistral.stories import story
+def story_documents(tokenizer: Tokenizer, longest: int, seed: int = 0) -> Documents:
+    """Document n is BOS, story n, EOS; another seed has other stories. Of one with more than `longest` inputs the end is
+    left out."""
+    return _story_like(
+        tokenizer, longest, stories_sha256(), lambda n: told(seed * APART + n, "train", tokenizer, longest)
+    )
 
-    def encoded(seed: int, split: str) -> np.ndarray:
-        return encoded_text(Text(story(seed, split), True, True), tokenizer)[: longest + 1]
+
+def question_documents(tokenizer: Tokenizer, longest: int, seed: int = 0) -> Documents:
+    """Stories, and conversations about others, in turn: document 2n is story n, document 2n + 1 conversation n.
+
+    What a story tells early it needs seldom and late, and a model learns late to hand that on; a question asks for little
+    else. Held out are stories alone, as in `story_documents`.
+    """
+
+    def document(n: int) -> Document:
+        number = seed * APART + n // 2
+        return asked(number, tokenizer, longest) if n % 2 else told(number, "train", tokenizer, longest)
+
+    return _story_like(tokenizer, longest, questions_sha256(), document)
+
+
+def _story_like(
+    tokenizer: Tokenizer, longest: int, sha256_of_data: str, document: Callable[[int], Document]
+) -> Documents:
+    """Documents made in blocks, and the held-out stories."""
 
     @lru_cache(maxsize=4)
-    def block(number: int) -> list[np.ndarray]:
-        return [encoded(seed, "train") for seed in range(number * BLOCK, (number + 1) * BLOCK)]
+    def block(number: int) -> list[Document]:
+        return [document(n) for n in range(number * BLOCK, (number + 1) * BLOCK)]
 
-    held_out = [encoded(seed, "validation") for seed in range(VALIDATION_STORIES)]
-    return Documents(
-        "stories",
-        lambda n: counted(block(n // BLOCK)[n % BLOCK]),
-        [counted(ids) for ids in held_out],
-        sum(len(tokenizer.decode(ids.tolist())) for ids in held_out),
-        {"sha256 of the data": stories_sha256()},
-    )
+    held_out = [told(seed, "validation", tokenizer, longest) for seed in range(VALIDATION_STORIES)]
+    characters = sum(len(tokenizer.decode(ids.tolist())) for ids, _ in held_out)
+    identity = {"sha256 of the data": sha256_of_data}
+    return Documents("stories", lambda n: block(n // BLOCK)[n % BLOCK], held_out, characters, identity)
+
+
+def told(number: int, split: str, tokenizer: Tokenizer, longest: int) -> Document:
+    """A story; all of it counts."""
+    from minimistral.stories import story
+
+    return counted(encoded_text(Text(story(number, split), True, True), tokenizer)[: longest + 1])
+
+
+def asked(number: int, tokenizer: Tokenizer, longest: int) -> Document:
+    """A conversation. A short answer and its EOS count ANSWER times, a story that is told and what the user says once.
+
+    BOS and the control pieces do not count: so a text never begins with [INST] of itself.
+    """
+    from minimistral.chat import chat_spans, default_template
+    from minimistral.stories.conversations import conversation
+
+    spans = chat_spans(conversation(number, "train"), tokenizer, default_template(tokenizer))
+    ids = np.concatenate([np.asarray(part, np.int64) for part, _ in spans])[: longest + 1]
+    counts = [ANSWER if answer and len(part) < SHORT else 1 for part, answer in spans]
+    weights = np.repeat(np.float32(counts), [len(part) for part, _ in spans])
+    silent = [tokenizer.bos_id, *(tokenizer.control_id(piece) for piece in CONTROL)]
+    return ids, np.where(np.isin(ids, [i for i in silent if i is not None]), np.float32(0), weights[: longest + 1])
 
 
 def training_stories() -> Iterator[str]:
@@ -90,19 +132,20 @@ def training_stories() -> Iterator[str]:
 
 def stories_sha256() -> str:
     """SHA-256 of the first 1000 stories, a zero byte after each."""
+    return _sha256(islice(training_stories(), HASHED))
+
+
+def questions_sha256() -> str:
+    """SHA-256 of the first 500 stories and as many conversations in turn, a zero byte after each."""
+    from minimistral.stories.conversations import corpus
+
+    return _sha256(islice(corpus(0), HASHED))
+
+
+def _sha256(texts: Iterable[str]) -> str:
     digest = sha256()
-    for _, text in zip(range(HASHED_STORIES), training_stories(), strict=False):
+    for text in texts:
         digest.update(text.encode() + b"\0")
-    return digest.hexdigest()
-
-
-def stories_source_sha256() -> str:
-    """SHA-256 of the source of minimistral.stories, its files by name."""
-    import minimistral.stories
-
-    folder, digest = Path(minimistral.stories.__file__).parent, sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
