@@ -276,6 +276,8 @@ def bad_files(place: Path) -> None:
         ("--output short.txt", "--output: short.txt is not a folder"),
         ("--output gone --resume", "--resume: gone is not there, expected the folder of a run"),
         ("--output gone/deep", "--output: gone/deep: No such file or directory"),
+        ("--recall 0.5 --data stories", "--recall: '0.5', expected a number from 1 to 1e+03"),
+        ("--recall 8", "--recall: '8', but --data is neither stories nor questions, expected 1"),
         ("--from gone", "gone"),
         ("--from MADE --preset storyteller", "--from: MADE: a model of other sizes, expected those of the preset"),
         ("--output MADE", "--output: MADE holds a run; --resume goes on with it, or take a new name"),

@@ -25,6 +25,7 @@ from minimistral.training.documents import (
     question_documents,
     read_texts,
     story_documents,
+    story_words,
     text_documents,
     training_stories,
 )
@@ -159,6 +160,20 @@ def test_questions_and_stories_come_in_turn(tokenizer):
         answers = [tokenizer.encode(m["content"], bos=False) for m in messages if m["role"] == "assistant"]
         assert weights[ids == tokenizer.eos_id].tolist() == [ANSWER if len(a) + 1 < SHORT else 1 for a in answers]
         assert np.isin(weights, [0, 1, ANSWER]).all() and (weights == 1).any()
+
+
+def test_names_count_more_where_they_return_and_nothing_else_does(tokenizer):
+    plain, more = (question_documents(tokenizer, 5000, 0, recall) for recall in (1, 6))
+    own = set(story_words(tokenizer).tolist())
+    assert {tokenizer.decode([i]).strip() for i in own} >= {"Mia", "red"} & {
+        tokenizer.decode([i]).strip() for i in range(400)
+    }
+    for n in range(12):
+        (ids, before), (same, after) = plain.training(n), more.training(n)
+        assert ids.tolist() == same.tolist()
+        again = np.array([i in own and i in ids[:at] for at, i in enumerate(ids.tolist())])
+        np.testing.assert_array_equal(after, np.where(again & (before > 0), np.maximum(before, 6), before))
+    assert all((weights == 1).all() for _, weights in more.validation)
 
 
 @pytest.mark.parametrize("kind", [story_documents, question_documents])

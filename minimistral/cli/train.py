@@ -40,6 +40,10 @@ From = Annotated[
 TokenizerFile = Annotated[
     Path | None, typer.Option("--tokenizer", metavar="FILE", help="A sentencepiece model; without it, one is trained.")
 ]
+Recall = Annotated[
+    str,
+    typer.Option(metavar="X", help="Of stories and questions: how much names, colours, ... count where they return."),
+]
 Output = Annotated[Path, typer.Option("--output", metavar="DIR", help="The model's folder: new, or empty.")]
 Steps = Annotated[str | None, typer.Option(metavar="N", help="Steps of the optimiser; without it, the preset's.")]
 BatchTokens = Annotated[str | None, typer.Option(metavar="N", help="Tokens of a batch, at most: whole documents.")]
@@ -57,6 +61,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --
 def train(
     output: Output,
     data: Data = STORIES,
+    recall: Recall = "1",
     preset: Preset_ = "storyteller",
     start: From = None,
     tokenizer: TokenizerFile = None,
@@ -91,13 +96,16 @@ def train(
         raise BadInput(f"--dtype: {cut(dtype)}, expected one of {', '.join(DTYPES)}")
     pieces = training_pieces(backend)
     check_memory(chosen.config, f"--preset {preset}", free_memory())
+    emphasis = read_recall(recall, data)
     parameters, known = first_parameters(start, chosen, settings.seed)
     tokenizer = start / TOKENIZER if start and not tokenizer else tokenizer
     texts = read_data(data)
     check_folder(output, resume)
-    spoken, documents, facts = prepare(output, tokenizer, texts, data, chosen, settings, preset)
+    spoken, documents, facts = prepare(output, tokenizer, texts, data, emphasis, chosen, settings, preset)
     documents = documents._replace(identity=documents.identity | known)
-    about = {"command": command_line(preset, start, data, dtype, backend, settings, chosen, output, tokenizer)} | facts
+    about = {
+        "command": command_line(preset, start, data, emphasis, dtype, backend, settings, chosen, output, tokenizer)
+    } | facts
 
     def saved(state: "State") -> None:
         write_model(output, chosen.config, state, dtype, about | {"backend": pieces.__name__})
@@ -127,6 +135,14 @@ def read_settings(preset: "Preset", recompute: bool, **options: str | None) -> "
         values["learning_rate"] = read_number("--learning-rate", given["learning_rate"], sys.float_info.min, 10)
     settings = replace(preset.settings, recompute=recompute, **values)
     return replace(settings, warm_up=min(settings.warm_up, settings.steps // 5))
+
+
+def read_recall(text: str, data: str) -> float:
+    """--recall; BadInput if it is no number from 1, or asked of a text whose names nobody knows."""
+    recall = read_number("--recall", text, 1, 1000)
+    if recall != 1 and data not in (STORIES, QUESTIONS):
+        raise BadInput(f"--recall: {cut(text)}, but --data is neither stories nor questions, expected 1")
+    return recall
 
 
 def first_parameters(start: Path | None, preset: "Preset", seed: int) -> tuple[dict, dict]:
@@ -187,6 +203,7 @@ def prepare(
     given: Path | None,
     texts: "Texts | None",
     data: str,
+    recall: float,
     preset: "Preset",
     settings: "Settings",
     name: str,
@@ -199,9 +216,9 @@ def prepare(
     tokenizer, model = ready_tokenizer(folder, given, texts, preset, name)
     longest = min(preset.config.context_len or settings.batch_tokens, settings.batch_tokens)
     if data == QUESTIONS:
-        documents = question_documents(tokenizer, longest, settings.seed)
+        documents = question_documents(tokenizer, longest, settings.seed, recall)
     elif texts is None:
-        documents = story_documents(tokenizer, longest, settings.seed)
+        documents = story_documents(tokenizer, longest, settings.seed, recall)
     else:
         documents = text_documents(texts, tokenizer, longest, settings.seed)
     known = {"sha256 of the tokenizer": sha256(model).hexdigest()}
@@ -246,14 +263,14 @@ def new_tokenizer(texts: "Texts | None", vocab_size: int) -> bytes:
 
 
 def command_line(
-    preset: str, start: Path | None, data: str, dtype: str, backend: str, settings: "Settings", chosen: "Preset", output: Path,
+    preset: str, start: Path | None, data: str, recall: float, dtype: str, backend: str, settings: "Settings", chosen: "Preset", output: Path,
     tokenizer: Path | None,
 ) -> str:  # fmt: skip
     """The command that would do this again, with names for paths.
 
     >>> from minimistral.training.presets import PRESETS
     >>> tiny = PRESETS["tiny"]
-    >>> command_line("tiny", None, "/a/b.txt", "bfloat16", "auto", tiny.settings, tiny, Path("/a/c"), None)
+    >>> command_line("tiny", None, "/a/b.txt", 1, "bfloat16", "auto", tiny.settings, tiny, Path("/a/c"), None)
     'minimistral train --preset tiny --data b.txt --steps 1000 --seed 0 --backend auto --output c'
     """
     import shlex
@@ -267,6 +284,7 @@ def command_line(
         "--data",
         data if data in (STORIES, QUESTIONS) else Path(data).name,
     ]
+    words += ["--recall", f"{recall:g}"] if recall != 1 else []
     words += ["--from", start.name] if start else []
     words += ["--tokenizer", tokenizer.name] if tokenizer and not start else []
     words += ["--steps", str(s.steps), "--seed", str(s.seed), "--backend", backend]
