@@ -107,7 +107,7 @@ def _story_like(
 def returning(document: Document, own: np.ndarray, recall: float) -> Document:
     """Each of the ids `own` counts `recall` times where it stood in the document before, if it counts at all.
 
-    One word in twelve of a story is a name, a colour, ... that was said before. Next to the others their share of the
+    One token in nineteen of a story is a name, a colour, ... that was said before. Beside the others their share of the
     loss is small, and to look back for them is learnt late; so they can be made to weigh more at first.
 
     >>> returning(counted([1, 7, 9, 7, 9, 7]), np.array([7]), 4)[1]
