@@ -22,6 +22,9 @@ from minimistral.stories.evaluate import Row, judged, table
 from minimistral.stories.questions import held_out_questions
 from minimistral.training.documents import stories_sha256
 
+pytestmark = pytest.mark.skipif(
+    not INSTRUCT.is_dir(), reason="the embedded models are still to be trained on these stories"
+)
 ROOT = Path(__file__).parents[1]
 PAGE, DATA = ROOT / "docs" / "storyteller.md", ROOT / "docs" / "data" / "instruct.json"
 FOLDERS = {"storyteller": STORYTELLER, "storyteller-instruct": INSTRUCT}
