@@ -42,7 +42,7 @@ TokenizerFile = Annotated[
 ]
 Recall = Annotated[
     str,
-    typer.Option(metavar="X", help="How much an uncommon word counts where it returns in a document."),
+    typer.Option(metavar="X", help="Of stories and questions: how much names, colours, ... count where they return."),
 ]
 Output = Annotated[Path, typer.Option("--output", metavar="DIR", help="The model's folder: new, or empty.")]
 Steps = Annotated[str | None, typer.Option(metavar="N", help="Steps of the optimiser; without it, the preset's.")]
@@ -96,7 +96,7 @@ def train(
         raise BadInput(f"--dtype: {cut(dtype)}, expected one of {', '.join(DTYPES)}")
     pieces = training_pieces(backend)
     check_memory(chosen.config, f"--preset {preset}", free_memory())
-    emphasis = read_number("--recall", recall, 1, 1000)
+    emphasis = read_recall(recall, data)
     parameters, known = first_parameters(start, chosen, settings.seed)
     tokenizer = start / TOKENIZER if start and not tokenizer else tokenizer
     texts = read_data(data)
@@ -135,6 +135,14 @@ def read_settings(preset: "Preset", recompute: bool, **options: str | None) -> "
         values["learning_rate"] = read_number("--learning-rate", given["learning_rate"], sys.float_info.min, 10)
     settings = replace(preset.settings, recompute=recompute, **values)
     return replace(settings, warm_up=min(settings.warm_up, settings.steps // 5))
+
+
+def read_recall(text: str, data: str) -> float:
+    """--recall; BadInput if it is no number from 1, or asked of a text whose names nobody knows."""
+    recall = read_number("--recall", text, 1, 1000)
+    if recall != 1 and data not in (STORIES, QUESTIONS):
+        raise BadInput(f"--recall: {cut(text)}, but --data is neither stories nor questions, expected 1")
+    return recall
 
 
 def first_parameters(start: Path | None, preset: "Preset", seed: int) -> tuple[dict, dict]:
@@ -203,18 +211,16 @@ def prepare(
     """The tokenizer, in the folder from now on; the documents; and what training.json says of both."""
     from hashlib import sha256
 
-    from minimistral.training.documents import question_documents, story_documents, text_documents, with_recall
+    from minimistral.training.documents import question_documents, story_documents, text_documents
 
     tokenizer, model = ready_tokenizer(folder, given, texts, preset, name)
     longest = min(preset.config.context_len or settings.batch_tokens, settings.batch_tokens)
     if data == QUESTIONS:
-        documents = question_documents(tokenizer, longest, settings.seed)
+        documents = question_documents(tokenizer, longest, settings.seed, recall)
     elif texts is None:
-        documents = story_documents(tokenizer, longest, settings.seed)
+        documents = story_documents(tokenizer, longest, settings.seed, recall)
     else:
         documents = text_documents(texts, tokenizer, longest, settings.seed)
-    if recall != 1:
-        documents = with_recall(documents, recall)
     known = {"sha256 of the tokenizer": sha256(model).hexdigest()}
     documents = documents._replace(identity=documents.identity | known)
     facts = {"preset": name, "seed": settings.seed, "data": documents.name if texts else data} | documents.identity

@@ -25,7 +25,9 @@ VALIDATION_STORIES = 64
 HASHED = 1000  # texts
 APART = 10**7  # stories of one seed
 ANSWER, SHORT = 8, 64  # times that a token counts of an answer that has fewer tokens than this
-COUNTED, COMMON = 256, 0.4  # documents, and the share of them that a common word is in
+SMALL_WORDS = set(
+    ["a", "an", "at", "behind", "beside", "between", "by", "in", "near", "of", "old", "on", "the", "two", "under"]
+)  # in the names of places
 BLOCK = 64  # documents encoded at a time
 LONG = 2**20  # characters encoded at a time
 
@@ -64,18 +66,18 @@ def counted(ids) -> Document:
     return np.asarray(ids, np.int64), np.ones(len(ids), np.float32)
 
 
-def story_documents(tokenizer: Tokenizer, longest: int, seed: int = 0) -> Documents:
+def story_documents(tokenizer: Tokenizer, longest: int, seed: int = 0, recall: float = 1) -> Documents:
     """Document n is BOS, story n, EOS; another seed has other stories. Of one with more than `longest` inputs the end is
-    left out.
+    left out. recall: how much a name, a colour, a place, ... counts where it returns (`returning`).
     """
 
     def document(n: int) -> Document:
         return told(seed * APART + n, "train", tokenizer, longest)
 
-    return _story_like(tokenizer, longest, stories_sha256(), document)
+    return _story_like(tokenizer, longest, stories_sha256(), recall, document)
 
 
-def question_documents(tokenizer: Tokenizer, longest: int, seed: int = 0) -> Documents:
+def question_documents(tokenizer: Tokenizer, longest: int, seed: int = 0, recall: float = 1) -> Documents:
     """Stories, and conversations about others, in turn: document 2n is story n, document 2n + 1 conversation n.
 
     What a story tells early it needs seldom and late, and a model learns late to hand that on; a question asks for little
@@ -86,47 +88,49 @@ def question_documents(tokenizer: Tokenizer, longest: int, seed: int = 0) -> Doc
         number = seed * APART + n // 2
         return asked(number, tokenizer, longest) if n % 2 else told(number, "train", tokenizer, longest)
 
-    return _story_like(tokenizer, longest, questions_sha256(), document)
+    return _story_like(tokenizer, longest, questions_sha256(), recall, document)
 
 
-def _story_like(tokenizer: Tokenizer, longest: int, data_sha256: str, document: Callable[[int], Document]) -> Documents:
-    """Documents made in blocks, and the held-out stories."""
+def _story_like(
+    tokenizer: Tokenizer, longest: int, data_sha256: str, recall: float, document: Callable[[int], Document]
+) -> Documents:
+    """Documents made in blocks, and the held-out stories, in which everything counts alike."""
+    own = story_words(tokenizer)
 
     @lru_cache(maxsize=4)
     def block(number: int) -> list[Document]:
-        return [document(n) for n in range(number * BLOCK, (number + 1) * BLOCK)]
+        return [returning(document(n), own, recall) for n in range(number * BLOCK, (number + 1) * BLOCK)]
 
     held_out = [told(seed, "validation", tokenizer, longest) for seed in range(VALIDATION_STORIES)]
     characters = sum(len(tokenizer.decode(ids.tolist())) for ids, _ in held_out)
-    identity = {"sha256 of the data": data_sha256}
+    identity = {"sha256 of the data": data_sha256} | ({} if recall == 1 else {"recall": recall})
     return Documents("stories", lambda n: block(n // BLOCK)[n % BLOCK], held_out, characters, identity)
 
 
-def with_recall(documents: Documents, recall: float) -> Documents:
-    """The same, but that an uncommon word counts `recall` times where it returns: where it stood in the document before.
+def returning(document: Document, own: np.ndarray, recall: float) -> Document:
+    """Each of the ids `own` counts `recall` times where it stood in the document before, if it counts at all.
 
-    Names, colours, places: beside all other words their share of the loss is small, and to look back for them is learnt
-    late; so they can be made to weigh more at first. Uncommon: in less than COMMON of the first documents.
-    """
-    first = [np.unique(documents.training(n)[0]) for n in range(COUNTED)]
-    ids, counts = np.unique(np.concatenate(first), return_counts=True)
-    common = ids[counts >= COMMON * COUNTED]
-    return documents._replace(
-        training=lambda n: returning(documents.training(n), common, recall),
-        identity=documents.identity | {"recall": recall},
-    )
+    One token in sixteen of a story is a name, a colour, ... that was said before. Beside the others their share of the
+    loss is small, and to look back for them is learnt late; so they can be made to weigh more at first.
 
-
-def returning(document: Document, common: np.ndarray, recall: float) -> Document:
-    """Each id that is not among the `common` ones counts `recall` times where it returns, if it counts at all.
-
-    >>> returning(counted([1, 7, 9, 7, 9, 7]), np.array([9]), 4)[1]
+    >>> returning(counted([1, 7, 9, 7, 9, 7]), np.array([7]), 4)[1]
     array([1., 1., 1., 4., 1., 4.], dtype=float32)
     """
     ids, weights = document
     first = np.isin(np.arange(len(ids)), np.unique(ids, return_index=True)[1])
-    more = ~np.isin(ids, common) & ~first & (weights > 0)
+    more = np.isin(ids, own) & ~first & (weights > 0)
     return ids, np.where(more, np.maximum(weights, np.float32(recall)), weights)
+
+
+def story_words(tokenizer: Tokenizer) -> np.ndarray:
+    """The ids that stand for a word that stories draw: a name, a colour, a gift, a number, a word of a place, ..."""
+    from minimistral.stories import words as w
+
+    drawn = {*w.GIRLS, *w.BOYS, *w.FAMILY, *w.TRAITS, *w.ANIMAL_NAMES, *w.ANIMALS, *w.COLOURS, *w.THINGS, *w.BUILT, *w.GIFTS,
+             *w.FOODS, *w.LIKED, *w.NUMBERS, *w.AGES, *w.SEASONS, *w.WEATHER}  # fmt: skip
+    for place, spot in dict(w.PLACES).items():
+        drawn |= {word for word in f"{place} {spot}".split() if word not in SMALL_WORDS}
+    return np.array([i for i in range(tokenizer.vocab_size) if tokenizer.decode([i]).strip() in drawn], np.int64)
 
 
 def told(number: int, split: str, tokenizer: Tokenizer, longest: int) -> Document:
