@@ -28,6 +28,7 @@ from minimistral.training.documents import (
     story_words,
     text_documents,
     training_stories,
+    with_recall,
 )
 from minimistral.training.initial import initial_parameters
 from minimistral.training.loop import Settings, train
@@ -163,7 +164,8 @@ def test_questions_and_stories_come_in_turn(tokenizer):
 
 
 def test_names_count_more_where_they_return_and_nothing_else_does(tokenizer):
-    plain, more = (question_documents(tokenizer, 5000, 0, recall) for recall in (1, 6))
+    plain = question_documents(tokenizer, 5000, 0)
+    more = with_recall(plain, tokenizer, 6)
     own = set(story_words(tokenizer).tolist())
     assert {tokenizer.decode([i]).strip() for i in own} >= {"Mia", "red"} & {
         tokenizer.decode([i]).strip() for i in range(400)

@@ -211,16 +211,17 @@ def prepare(
     """The tokenizer, in the folder from now on; the documents; and what training.json says of both."""
     from hashlib import sha256
 
-    from minimistral.training.documents import question_documents, story_documents, text_documents
+    from minimistral.training.documents import question_documents, story_documents, text_documents, with_recall
 
     tokenizer, model = ready_tokenizer(folder, given, texts, preset, name)
     longest = min(preset.config.context_len or settings.batch_tokens, settings.batch_tokens)
     if data == QUESTIONS:
-        documents = question_documents(tokenizer, longest, settings.seed, recall)
+        documents = question_documents(tokenizer, longest, settings.seed)
     elif texts is None:
-        documents = story_documents(tokenizer, longest, settings.seed, recall)
+        documents = story_documents(tokenizer, longest, settings.seed)
     else:
         documents = text_documents(texts, tokenizer, longest, settings.seed)
+    documents = with_recall(documents, tokenizer, recall)
     known = {"sha256 of the tokenizer": sha256(model).hexdigest()}
     documents = documents._replace(identity=documents.identity | known)
     facts = {"preset": name, "seed": settings.seed, "data": documents.name if texts else data} | documents.identity

@@ -25,23 +25,7 @@ VALIDATION_STORIES = 64
 HASHED = 1000  # texts
 APART = 10**7  # stories of one seed
 ANSWER, SHORT = 8, 64  # times that a token counts of an answer that has fewer tokens than this
-SMALL_WORDS = {
-    "a",
-    "an",
-    "at",
-    "behind",
-    "beside",
-    "between",
-    "by",
-    "in",
-    "near",
-    "of",
-    "old",
-    "on",
-    "the",
-    "two",
-    "under",
-}
+SMALL_WORDS = set("a an at behind beside between by in near of old on the two under".split())
 BLOCK = 64  # documents encoded at a time
 LONG = 2**20  # characters encoded at a time
 
@@ -80,18 +64,18 @@ def counted(ids) -> Document:
     return np.asarray(ids, np.int64), np.ones(len(ids), np.float32)
 
 
-def story_documents(tokenizer: Tokenizer, longest: int, seed: int = 0, recall: float = 1) -> Documents:
+def story_documents(tokenizer: Tokenizer, longest: int, seed: int = 0) -> Documents:
     """Document n is BOS, story n, EOS; another seed has other stories. Of one with more than `longest` inputs the end is
-    left out. recall: how much a name, a colour, a place, ... counts where it returns (`returning`).
+    left out.
     """
 
     def document(n: int) -> Document:
         return told(seed * APART + n, "train", tokenizer, longest)
 
-    return _story_like(tokenizer, longest, stories_sha256(), recall, document)
+    return _in_blocks(tokenizer, longest, stories_sha256(), document)
 
 
-def question_documents(tokenizer: Tokenizer, longest: int, seed: int = 0, recall: float = 1) -> Documents:
+def question_documents(tokenizer: Tokenizer, longest: int, seed: int = 0) -> Documents:
     """Stories, and conversations about others, in turn: document 2n is story n, document 2n + 1 conversation n.
 
     What a story tells early it needs seldom and late, and a model learns late to hand that on; a question asks for little
@@ -102,23 +86,29 @@ def question_documents(tokenizer: Tokenizer, longest: int, seed: int = 0, recall
         number = seed * APART + n // 2
         return asked(number, tokenizer, longest) if n % 2 else told(number, "train", tokenizer, longest)
 
-    return _story_like(tokenizer, longest, questions_sha256(), recall, document)
+    return _in_blocks(tokenizer, longest, questions_sha256(), document)
 
 
-def _story_like(
-    tokenizer: Tokenizer, longest: int, data_sha256: str, recall: float, document: Callable[[int], Document]
-) -> Documents:
-    """Documents made in blocks, and the held-out stories, in which everything counts alike."""
-    own = story_words(tokenizer)
+def _in_blocks(tokenizer: Tokenizer, longest: int, data_sha256: str, document: Callable[[int], Document]) -> Documents:
+    """Documents made a block at a time, and the held-out stories."""
 
     @lru_cache(maxsize=4)
     def block(number: int) -> list[Document]:
-        return [returning(document(n), own, recall) for n in range(number * BLOCK, (number + 1) * BLOCK)]
+        return [document(n) for n in range(number * BLOCK, (number + 1) * BLOCK)]
 
     held_out = [told(seed, "validation", tokenizer, longest) for seed in range(VALIDATION_STORIES)]
     characters = sum(len(tokenizer.decode(ids.tolist())) for ids, _ in held_out)
-    identity = {"sha256 of the data": data_sha256} | ({} if recall == 1 else {"recall": recall})
+    identity = {"sha256 of the data": data_sha256}
     return Documents("stories", lambda n: block(n // BLOCK)[n % BLOCK], held_out, characters, identity)
+
+
+def with_recall(documents: Documents, tokenizer: Tokenizer, recall: float) -> Documents:
+    """The same, but in training a name, a colour, a place, ... counts `recall` times where it returns (`returning`)."""
+    if recall == 1:
+        return documents
+    own = story_words(tokenizer)
+    identity = documents.identity | {"recall": recall}
+    return documents._replace(training=lambda n: returning(documents.training(n), own, recall), identity=identity)
 
 
 def returning(document: Document, own: np.ndarray, recall: float) -> Document:
