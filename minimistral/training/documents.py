@@ -25,7 +25,8 @@ VALIDATION_STORIES = 64
 HASHED = 1000  # texts
 APART = 10**7  # stories of one seed
 ANSWER, SHORT = 8, 64  # times that a token counts of an answer that has fewer tokens than this
-SMALL_WORDS = set("a an at behind beside between by in near of old on the two under".split())
+SMALL_WORDS = {"a", "an", "at", "behind", "beside", "between", "by", "in", "near",
+               "of", "old", "on", "the", "two", "under"}  # fmt: skip
 BLOCK = 64  # documents encoded at a time
 LONG = 2**20  # characters encoded at a time
 
