@@ -218,7 +218,8 @@ def test_training_goes_on_from_a_model_and_its_tokenizer(command, made, text, tm
     before, after = (json.loads((f / "training.json").read_text())["log"][-1] for f in (made[0], tmp_path / "more"))
     assert abs(after["validation_loss"] - before["validation_loss"]) < 0.01  # the same weights, but for their rounding
     assert (tmp_path / "more" / "tokenizer.model").read_bytes() == (made[0] / "tokenizer.model").read_bytes()
-    assert "--from model" in json.loads((tmp_path / "more" / "training.json").read_text())["command"]
+    more = json.loads((tmp_path / "more" / "training.json").read_text())
+    assert "--from model" in more["command"] and more["from"] == json.loads((made[0] / "training.json").read_text())
 
 
 def test_auto_is_numpy_where_the_kernels_are_not(monkeypatch):

@@ -99,9 +99,10 @@ def train(
     emphasis = read_recall(recall, data)
     parameters, known = first_parameters(start, chosen, settings.seed)
     tokenizer = start / TOKENIZER if start and not tokenizer else tokenizer
-    texts = read_data(data)
+    texts, history = read_data(data), read_history(start)
     check_folder(output, resume)
     spoken, documents, facts = prepare(output, tokenizer, texts, data, emphasis, chosen, settings, preset)
+    facts |= history
     documents = documents._replace(identity=documents.identity | known)
     about = {
         "command": command_line(preset, start, data, emphasis, dtype, backend, settings, chosen, output, tokenizer)
@@ -161,6 +162,14 @@ def first_parameters(start: Path | None, preset: "Preset", seed: int) -> tuple[d
         )
     parameters = base_parameters(checkpoint)
     return parameters, {"crc32 of the base": crc32(parameters)}
+
+
+def read_history(start: Path | None) -> dict:
+    """How the model to go on from was made, if its folder says so: its own training.json, under "from"."""
+    from minimistral.checkpoint.files import read_json
+    from minimistral.training.result import REPORT
+
+    return {"from": read_json(start / REPORT)} if start and (start / REPORT).is_file() else {}
 
 
 def read_data(data: str) -> "Texts | None":
