@@ -13,7 +13,8 @@ from minimistral.errors import BadInput
 from minimistral.tokenizer import Tokenizer
 from minimistral.training import lora
 from minimistral.training.batch import packed
-from minimistral.training.chat_data import Encoding, file_documents, place
+from minimistral.training.chat_data import Encoding, file_documents, place, story_documents
+from minimistral.training.documents import ANSWER, SHORT
 from minimistral.training.finetune import lora_loss_and_gradients, lora_loss_only
 from minimistral.weights import random_tensors, tensor_shapes
 
@@ -155,6 +156,16 @@ def test_the_loss_counts_the_answers_and_their_eos_and_nothing_else(tokenizers, 
     assert [counts for counts, _ in said] == [0, 1, 0, 1]
     for (_, tokens), answer in zip(said[1::2], ("The fox.", "Home, to the wood."), strict=True):
         assert tokens[-1] == tokenizer.eos_id and tokenizer.decode(tokens[:-1]) == answer
+
+
+def test_about_stories_a_short_answer_counts_more_but_not_where_it_is_held_out(tokenizers):
+    documents = story_documents(Encoding(tokenizers["with"], "v0.3", 10**6, "the model's context"))
+    for n in range(20):
+        ids, weights = documents.training(n)
+        runs = [list(run) for _, run in groupby(zip(ids.tolist(), weights.tolist(), strict=True), lambda pair: pair[1])]
+        for run in (run for run in runs if run[0][1]):
+            assert run[0][1] == (ANSWER if len(run) < SHORT else 1)
+    assert {float(w) for _, weights in documents.validation for w in weights} == {0, 1}
 
 
 BAD = {  # what stands on line 2 -> what is said after "FILE: line 2: "

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 Source = Callable[[], str | None]  # the next message, None after the last
 NextLine = Callable[[str], str | None]  # takes what to show the person who is to type it
 
-INSTRUCT = "storyteller-instruct"
 ANSWERS = 4  # as many are expected of a conversation when it is decided whether compiling pays
 QUOTES = '"""'
 HELP = f"""\
@@ -100,8 +99,9 @@ def chat(
     }
     check_texts(template, system, message)
     answers = len(message) if message else ANSWERS
-    folder = embedded(INSTRUCT) if model is None else model
-    mistral = load(folder, arithmetic, backend, memory, window, answers * answering["max_new_tokens"])
+    from minimistral.embedded import INSTRUCT
+
+    mistral = load(INSTRUCT if model is None else model, arithmetic, backend, memory, window, answers * answering["max_new_tokens"])
     from minimistral.chat import Conversation
 
     talk = Conversation(mistral, template, system)
@@ -125,16 +125,6 @@ def check_texts(template: str | None, system: str | None, messages: list[str] | 
     for option, text in [("--system", system), *(("--message", text) for text in messages or [])]:
         if text == "":
             raise BadInput(f"{option}: an empty string, expected some text")
-
-
-def embedded(name: str) -> Path:
-    """The folder of a model that comes with the package. BadInput if this installation has not got it."""
-    from minimistral.embedded import STORYTELLER
-
-    folder = STORYTELLER.with_name(name)
-    if not folder.is_dir():
-        raise BadInput(f"the embedded model {name} is not in this installation; --model DIR names another")
-    return folder
 
 
 # --- where messages come from -------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 A line is {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}, ...]}. A document
 is (ids, weights): the tokens of one conversation by its template, BOS first and EOS last, and what each counts in the
-loss: 1 for an answer and the EOS that ends it, 0 for what the user or the template says. The model is to learn to
-answer, not to ask.
+loss: 1 for an answer and the EOS that ends it (about stories, ANSWER for a short one), 0 for what the user or the
+template says. The model is to learn to answer, not to ask.
 """
 
 import json
@@ -18,7 +18,7 @@ from minimistral.chat import chat_spans, check_messages
 from minimistral.checkpoint.files import parse_json, read_plain, shown
 from minimistral.errors import BadInput
 from minimistral.tokenizer import Tokenizer
-from minimistral.training.documents import Document, Documents
+from minimistral.training.documents import ANSWER, SHORT, Document, Documents
 
 LIMIT = 2**30  # bytes of a file
 HELD_OUT = 20  # one conversation in so many is kept for validation
@@ -80,8 +80,11 @@ def read_line(line: bytes, where: str, encoding: Encoding) -> tuple[Document, in
         raise BadInput(f"{where}: {error}") from None
 
 
-def encoded(messages: list[dict], encoding: Encoding) -> Document:
-    """The document of a conversation. BadInput, without a place, for one that cannot be learnt from."""
+def encoded(messages: list[dict], encoding: Encoding, short: float = 1) -> Document:
+    """The document of a conversation; a token counts `short` times in an answer of fewer than SHORT tokens.
+
+    BadInput, without a place, for one that cannot be learnt from.
+    """
     check_messages(messages)
     blank = next((number for number, message in enumerate(messages, 1) if not message["content"].strip()), None)
     if blank is not None:
@@ -92,7 +95,8 @@ def encoded(messages: list[dict], encoding: Encoding) -> Document:
     ids = np.concatenate([np.array(part, np.int64) for part, _ in spans])
     if len(ids) > encoding.longest:
         raise BadInput(f"a conversation of {len(ids)} tokens, expected at most {encoding.longest}, {encoding.bound}")
-    return ids, np.concatenate([np.full(len(part), counts, np.float32) for part, counts in spans])
+    each = [counts * (short if len(part) < SHORT else 1) for part, counts in spans]
+    return ids, np.repeat(np.float32(each), [len(part) for part, _ in spans])
 
 
 def answer_characters(messages: list[dict]) -> int:
@@ -128,15 +132,16 @@ def order(size: int, seed: int, epoch: int) -> np.ndarray:
 def story_documents(encoding: Encoding) -> Documents:
     """Conversations about stories without end: document n is the n-th of `minimistral.stories`.
 
-    Where one is too long, its last questions are left out. BadInput where not even the first fits.
+    In training a token of a short answer counts ANSWER times: a story that is told has as many tokens as thirty answers
+    to questions, and is known already. Where a conversation is too long, its last questions are left out. BadInput where not even the first fits.
     """
     from minimistral.stories.conversations import conversation
 
-    def fitting(n: int, split: str) -> tuple[Document, int]:
+    def fitting(n: int, split: str, short: float = 1) -> tuple[Document, int]:
         messages = conversation(n, split)
         while True:
             try:
-                return encoded(messages, encoding), answer_characters(messages)
+                return encoded(messages, encoding, short), answer_characters(messages)
             except BadInput as error:
                 if len(messages) < 4:
                     raise BadInput(f"stories: conversation {n}: {error}") from None
@@ -147,5 +152,9 @@ def story_documents(encoding: Encoding) -> Documents:
     for n in range(HASHED):
         digest.update(json.dumps(conversation(n, "train")).encode() + b"\0")
     validation, characters = [document for document, _ in kept], sum(characters for _, characters in kept)
-    identity = {"sha256 of the data": digest.hexdigest(), "template": encoding.template}
-    return Documents("stories", lambda n: fitting(n, "train")[0], validation, characters, identity)
+    identity = {
+        "sha256 of the data": digest.hexdigest(),
+        "template": encoding.template,
+        "a short answer counts": ANSWER,
+    }
+    return Documents("stories", lambda n: fitting(n, "train", ANSWER)[0], validation, characters, identity)
