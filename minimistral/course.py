@@ -23,6 +23,9 @@ LESSONS = (  # the name of a notebook without its number, and of its module in e
     "numba_cpu",
     "cuda",
     "costs",
+    "training",
+    "instruct",
+    "bug_hunt",
 )
 
 PACKAGE = Path(__file__).resolve().parent
@@ -46,19 +49,24 @@ def copy_course(folder: Path) -> tuple[list[str], list[str]]:
     Returns the names that were copied, and those that were kept although ours is another (by an edit, or a run).
     Raises BadInput if something in the way is no folder, or nothing can be written.
     """
+    return copy_files(folder, {lesson.name: lesson.read_bytes() for lesson in lessons()})
+
+
+def copy_files(folder: Path, files: dict[str, bytes]) -> tuple[list[str], list[str]]:
+    """The same for any files, by their names in the folder."""
     copied, kept = [], []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for lesson in lessons():
-            theirs = folder / lesson.name
-            ours = lesson.read_bytes()
+        for name, ours in files.items():
+            theirs = folder / name
+            theirs.parent.mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(theirs):
                 put(theirs, ours)
-                copied.append(lesson.name)
+                copied.append(name)
             elif not theirs.is_file() or theirs.read_bytes() != ours:
-                kept.append(lesson.name)
-    except FileExistsError:
-        raise BadInput(f"{folder}: not a folder") from None
+                kept.append(name)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadInput(f"{error.filename or folder}: not a folder") from None
     except OSError as error:
         raise BadInput(f"{error.filename or folder}: {error.strerror or error}") from None
     return copied, kept

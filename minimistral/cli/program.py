@@ -12,6 +12,7 @@ from minimistral.cli.bench import bench
 from minimistral.cli.chat import chat
 from minimistral.cli.check import check
 from minimistral.cli.convert import convert
+from minimistral.cli.explain import explain
 from minimistral.cli.figure import figure
 from minimistral.cli.finetune import finetune
 from minimistral.cli.generate import generate
@@ -31,18 +32,22 @@ EXAMPLES = {
         minimistral generate "Once upon a time"
         minimistral generate "The fox" --temperature 0 --max-new-tokens 40
         echo "Once upon a time" | minimistral generate --seed 7 --stop "."
-        minimistral generate --tokens "1 403 407" --max-new-tokens 20""",
+        minimistral generate --tokens "1 565 566" --max-new-tokens 20""",
     chat: """
         minimistral chat
         minimistral chat --message "Who are you?" --message "What can you do?"
         minimistral chat --model mistral-7b-instruct --system "Answer in one sentence."
         minimistral chat --temperature 0 < questions.txt""",
+    explain: """
+        minimistral explain "Once upon a time"
+        minimistral explain "The fox" --window 6 --max-new-tokens 30 --output fox.html
+        minimistral explain --model mistral-7b "The capital of France is" --layers 0,15,31""",
     inspect: """
         minimistral inspect
         minimistral inspect --arithmetic bfloat16 --window none
         minimistral inspect --json -""",
     trace: """
-        minimistral trace --tokens "1 403 407" --output trace.safetensors
+        minimistral trace --tokens "1 565 566" --output trace.safetensors
         minimistral trace --prompt "The fox" --only "*.q_rope" --output q.safetensors
         minimistral trace --tokens "1 5 9" --chunk 2 --window 2 --output w.safetensors""",
     train: """
@@ -83,15 +88,13 @@ EXAMPLES = {
         minimistral figure
         minimistral figure window-masks --output masks.png
         minimistral figure ring-film --output ring.gif""",
-    notebooks: """
-        minimistral notebooks
-        minimistral notebooks --to my-course --no-open""",
 }
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 for verb, examples in EXAMPLES.items():
     lines = [line.strip() for line in examples.strip().splitlines()]
     app.command(epilog="\n".join(["Examples:", *lines]))(verb)
+app.add_typer(notebooks, name="notebooks")  # a verb with two of its own: export and grade
 
 
 def show_version(wanted: bool) -> None:
