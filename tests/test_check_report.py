@@ -105,6 +105,18 @@ def test_the_tutorial_prints_what_it_says(tmp_path, monkeypatch, capsys):
             assert any(alike(line, p) for p in printed), f"{command}: {line!r} not in\n" + "\n".join(printed)
 
 
+def test_the_report_on_the_page_is_what_the_command_prints(run):
+    page = (DOCS / "check.md").read_text()
+    command, *shown = re.search(r"^    \$ (minimistral check .*\n(?:(?:    .*)?\n)+)", page, re.MULTILINE)[
+        1
+    ].splitlines()
+    assert run("vectors", "results", "--faulty", "gqa-tile")[0] == 0
+    status, out, _ = run(*shlex.split(command)[1:])
+    assert status == 1 and sum(map(bool, shown)) >= 15
+    for line in filter(None, shown):
+        assert any(alike(line, printed) for printed in out.splitlines()), line
+
+
 def test_check_imports_neither_numba_nor_torch_nor_matplotlib(made):
     code = (
         "import sys; from minimistral.cli import main; status = main(sys.argv[1:])\n"

@@ -159,7 +159,7 @@ def test_auto_never_waits_for_a_compiler_unless_that_pays(monkeypatch):
     from fastpath.cpu import compiled
     from minimistral.cli.backend import compiled_pays
 
-    model = Mistral.from_pretrained()  # 1.4 M parameters: about 10 ms a token
+    model = Mistral.from_pretrained()  # 2.7 M parameters: about 10 ms a token
     for before, tokens, pays in ((True, 50, False), (True, 256, True), (False, 3000, False), (False, 6000, True)):
         monkeypatch.setattr(compiled, "compiled_before", lambda before=before: before)
         assert compiled_pays(model, tokens) == pays

@@ -21,13 +21,13 @@ import typer
 from minimistral import embedded as embedded_package
 from minimistral.chat import Conversation, check_messages
 from minimistral.checkpoint import write_checkpoint
-from minimistral.cli import chat as module
 from minimistral.cli.chat import HELP, chat
 from minimistral.cli.program import run
 from minimistral.config import Config
 from minimistral.embedded import STORYTELLER
 from minimistral.errors import NotFinite
 from minimistral.mistral import Mistral
+from minimistral.tokenizer import Tokenizer
 from minimistral.weights import random_tensors
 
 ROOT = Path(__file__).parents[1]
@@ -244,14 +244,14 @@ def test_a_bad_option_is_one_line_and_status_2(command, folders, written, expect
     assert err.count("\n") == 1
 
 
-def test_a_model_without_the_pieces_is_one_line_and_status_2(command, folders):
+def test_a_model_without_the_pieces_is_one_line_and_status_2(command, folders, monkeypatch):
     status, out, err = command(*options(folders, "mute"), stdin=b"Hello\n")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "has no tokenizer" in err
-    if Mistral.from_pretrained(STORYTELLER).tokenizer.control_id("[INST]") is None:
-        status, out, err = command(*options(folders), "--template", "v0.3", stdin=b"Hello\n")
-        assert (status, out, err.count("\n")) == (2, "", 1)
-        assert err.startswith("error: template v0.3: the tokenizer has no control piece [INST]")
+    monkeypatch.setattr(Tokenizer, "control_id", lambda tokenizer, name: None)
+    status, out, err = command(*options(folders), "--template", "v0.3", stdin=b"Hello\n")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: template v0.3: the tokenizer has no control piece [INST]")
 
 
 def test_the_end_of_the_context_is_one_line(command, folders):
@@ -297,14 +297,10 @@ def test_a_failure_in_the_middle_of_an_answer_is_one_line_and_no_end(command, fo
 # --- the embedded model -----------------------------------------------------------------------------------------------
 
 
-def test_without_a_folder_the_embedded_instruct_model_answers(command, folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded_package, "STORYTELLER", tmp_path / "storyteller")
-    expected = "error: the embedded model storyteller-instruct is not in this installation; --model DIR names another\n"
-    assert command("--message", "Hello") == (2, "", expected)
-    (tmp_path / "storyteller-instruct").symlink_to(folders / "window")
+def test_without_a_folder_the_embedded_instruct_model_answers(command, folders, monkeypatch):
+    monkeypatch.setattr(embedded_package, "INSTRUCT", folders / "window")
     given = ["--backend", "numpy", "--max-new-tokens", 8, "--message", "Hello"]
     assert command(*given) == (0, answers(folders / "window", "Hello", max_new_tokens=8), "")
-    assert module.embedded("storyteller-instruct") == tmp_path / "storyteller-instruct"
 
 
 # --- at a terminal ----------------------------------------------------------------------------------------------------

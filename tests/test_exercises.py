@@ -126,6 +126,25 @@ def test_bits_are_compared_where_bits_are_the_lesson():
     assert "float32" in judge(exercise, lambda x, w: (x @ w).astype(np.float32), np.random.default_rng(0)).words
 
 
+def test_many_answers_may_be_one_mistake():
+    """An exercise may sort wrong answers itself: each gets the hint of its kind, and the right one is never shown."""
+    exercise = Exercise(
+        "pair",
+        "Which two words?",
+        lambda: ("b", "y"),
+        {"first": (lambda: ("a", "y"), "the first word"), "second": (lambda: ("b", "x"), "the second word")},
+        kind_of=lambda answer: "second" if answer[0] == "b" else "first",
+    )
+    for given, words, mistake in (
+        (("b", "y"), "right", None),
+        (("c", "y"), "the first word", "first"),
+        (["b", "z"], "the second word", "second"),
+    ):
+        verdict = judge(exercise, given, np.random.default_rng(0))
+        assert (verdict.words, verdict.mistake) == (words, mistake)
+    assert judge(exercise, lambda: 1, np.random.default_rng(0)).words == "expected a value, not a function"
+
+
 def test_inputs_are_new_at_every_call_and_the_same_for_a_seed():
     seen = []
 

@@ -158,13 +158,15 @@ def test_the_loss_counts_the_answers_and_their_eos_and_nothing_else(tokenizers, 
         assert tokens[-1] == tokenizer.eos_id and tokenizer.decode(tokens[:-1]) == answer
 
 
-def test_about_stories_a_short_answer_counts_more_but_not_where_it_is_held_out(tokenizers):
+def test_about_stories_a_short_answer_counts_more_but_not_where_it_is_held_out_and_seeds_differ(tokenizers):
     documents = story_documents(Encoding(tokenizers["with"], "v0.3", 10**6, "the model's context"))
     for n in range(20):
         ids, weights = documents.training(n)
         runs = [list(run) for _, run in groupby(zip(ids.tolist(), weights.tolist(), strict=True), lambda pair: pair[1])]
         for run in (run for run in runs if run[0][1]):
             assert run[0][1] == (ANSWER if len(run) < SHORT else 1)
+    others = story_documents(Encoding(tokenizers["with"], "v0.3", 10**6, "the model's context"), seed=1)
+    assert others.training(0)[0].tolist() != documents.training(0)[0].tolist()
     assert {float(w) for _, weights in documents.validation for w in weights} == {0, 1}
 
 

@@ -22,7 +22,7 @@ def test_the_parts_sum_to_the_final_stream_and_the_picture_shows_their_shares():
     model = Mistral.from_pretrained(arithmetic="float64")
     pieces, names, parts = written(TEXT)
     final = model.trace(model.tokenizer.encode(TEXT), only="layers.5.output")["layers.5.output"]
-    assert parts.shape == (len(names), len(pieces), 128) == (13, 29, 128)
+    assert parts.shape == (len(names), len(pieces), 192) == (13, 29, 192)
     assert np.abs(parts.sum(axis=0) - final).max() < 1e-12
     drawn = np.asarray(shares_of_the_stream().axes[0].images[0].get_array()) / 100
     mine = np.stack([find("stream-shares").solution(parts[:, t]) for t in range(29)], axis=1)

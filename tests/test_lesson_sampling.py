@@ -33,9 +33,9 @@ def test_pictures_show_what_is_kept_and_what_is_drawn():
     pytest.importorskip("matplotlib")
     from minimistral.figures.sampling import draws_of_a_seed, kept_pieces
 
-    for tenths, kept in ((5, 4), (10, 6), (15, 26)):
+    for tenths, kept in ((5, 3), (10, 10), (15, 27)):
         labels = kept_pieces(tenths).axes[0].get_legend_handles_labels()[1]
-        assert labels == [f"kept: {kept}", f"dropped: {1024 - kept}"]
+        assert labels == [f"kept: {kept}", f"dropped: {2048 - kept}"]
     axes = draws_of_a_seed(seed=2, tokens=5).axes[0]
     marks = [line.get_xdata()[0] for line in axes.lines]
     assert sorted(set(marks)) == sorted(uniform(2, position) for position in range(18, 23))

@@ -8,7 +8,7 @@ from minimistral.exercises import find
 from minimistral.stories import story
 from minimistral.tokenizer import find_tokenizer
 
-TEXTS = ["Once upon a time", "안녕 Ida, 👋🏽 zzz", "é\n\n ñ  x", story(5)]
+TEXTS = ["Once upon a time", "안녕 Ida, 👋🏽 QQQ", "é\n\n ñ  x", story(5)]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -32,6 +32,6 @@ def test_all_merges_together_give_as_many_ids_as_the_tokenizer():
 
     tokenizer = find_tokenizer(STORYTELLER)
     ranks = merge_ranks(tokenizer)
-    assert len(ranks) == 714
+    assert len(ranks) == 1729
     for text in (*LANGUAGES.values(), story(9)):
         assert count_ids(text, ranks, len(ranks), tokenizer) == len(tokenizer.encode(text, bos=False))

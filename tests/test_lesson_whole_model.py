@@ -50,7 +50,7 @@ def test_the_maps_weights_are_those_of_the_models_scores():
     p = np.exp(scores - scores.max(axis=-1, keepdims=True))
     assert np.abs(weights_of(PROMPT)[1] - p / p.sum(axis=-1, keepdims=True)).max() < 1e-12
     shown = window_in_a_map().axes[0].images[0].get_array()
-    assert shown.mask[79, 31] and not shown.mask[79, 32] and shown.mask[30, 31]
+    assert shown.mask[99, 35] and not shown.mask[99, 36] and shown.mask[30, 31]
 
 
 def test_the_last_column_of_candidates_is_the_models_own_answer():

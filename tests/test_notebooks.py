@@ -21,7 +21,8 @@ nbclient = pytest.importorskip("nbclient", reason="notebooks are run with nbclie
 pytest.importorskip("ipykernel", reason="notebooks are run with ipykernel")
 pytest.importorskip("matplotlib", reason="notebooks draw with matplotlib")
 
-from minimistral.exercises import LESSONS, exercises, guesses, of_lesson
+from minimistral.classroom.right import fill_in, guess_right
+from minimistral.exercises import LESSONS, of_lesson
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -114,17 +115,12 @@ def filled(notebook):
     """The set-up, the guesses and the exercises of a notebook, with right answers in place of the reader's."""
     done = copy.deepcopy(notebook)
     done.cells = [c for c in done.cells if c.id == "set-up" or c.id.startswith(("answer-", "check-", "guess-"))]
-    cells = {cell.id: cell for cell in done.cells}
-    for name in asked(done, "check-"):
-        answer = re.search(rf'^check_exercise\("{name}", (\w+)\)$', cells[f"check-{name}"].source, re.MULTILINE)[1]
-        value = "solution" if exercises()[name].asks_for_a_function else "solution()"
-        cells[f"answer-{name}"].source = f'from minimistral.exercises import find\n\n{answer} = find("{name}").{value}'
-    for name in asked(done, "guess-"):
-        before = cells[f"guess-{name}"].source
-        cells[f"guess-{name}"].source = before.replace(
-            f'guess("{name}", ...)', f'guess("{name}", {guesses()[name].right!r})'
-        )
-        assert cells[f"guess-{name}"].source != before, before
+    before = {cell.id: cell.source for cell in done.cells}
+    fill_in(done.cells)
+    guess_right(done.cells)
+    for cell in done.cells:
+        changed = cell.id.startswith(("answer-", "guess-"))
+        assert (cell.source != before[cell.id]) == changed, f"{cell.id}: {cell.source}"
     return done
 
 

@@ -4,10 +4,12 @@ After a model or the data are made anew:
 
 python -m minimistral.stories.evaluate --model minimistral/embedded/storyteller-instruct --n 1000 --json docs/data/instruct.json
 python tests/test_storyteller.py > docs/storyteller.md
+python tests/test_storyteller.py --curves    # docs/pictures/storyteller-loss.png, storyteller-instruct-loss.png
 """
 
 import json
 import re
+import sys
 import textwrap
 from functools import cache
 from pathlib import Path
@@ -20,11 +22,8 @@ from minimistral.embedded import INSTRUCT, STORYTELLER
 from minimistral.stories import story, words
 from minimistral.stories.evaluate import Row, judged, table
 from minimistral.stories.questions import held_out_questions
-from minimistral.training.documents import stories_sha256
+from minimistral.training.documents import questions_sha256, stories_sha256
 
-pytestmark = pytest.mark.skipif(
-    not INSTRUCT.is_dir(), reason="the embedded models are still to be trained on these stories"
-)
 ROOT = Path(__file__).parents[1]
 PAGE, DATA = ROOT / "docs" / "storyteller.md", ROOT / "docs" / "data" / "instruct.json"
 FOLDERS = {"storyteller": STORYTELLER, "storyteller-instruct": INSTRUCT}
@@ -101,23 +100,42 @@ def test_the_page_says_what_the_data_say():
     assert answers(json.loads(DATA.read_text())) in PAGE.read_text()
 
 
+def runs(name: str) -> list[dict]:
+    """What training.json says of each run that made the model, the first one first; the instruct model's own alone."""
+    run, found = json.loads((FOLDERS[name] / "training.json").read_text()), []
+    while run:
+        found.insert(0, run)
+        run = run.get("from")
+    return [run for run in found if ("base" in run) == (name == "storyteller-instruct")]
+
+
+def draw_curves() -> None:
+    """The loss at every validation, all runs of a model in one picture."""
+    from minimistral.training.curve import draw_curve
+
+    for name in FOLDERS:
+        points, before = [], 0
+        for run in runs(name):
+            points += [line | {"tokens": before + line["tokens"]} for line in run["log"]]
+            before += run["tokens"]
+        draw_curve(points, ROOT / "docs" / "pictures" / f"{name}-loss.png", f"{name}: {before:,} tokens")
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_card_says_how_the_model_was_made(name):
-    card, training = ((FOLDERS[name] / file).read_text() for file in ("README.md", "training.json"))
-    made = json.loads(training)
+    card = (FOLDERS[name] / "README.md").read_text()
     assert f"{parameters(model_of(name).config)['total']:,} parameters" in card
-    for fact in (
-        made["command"],
-        f"{made['steps']:,} steps",
-        f"{made['tokens']:,} tokens",
-        f"{made['hours']:.2f} hours",
-    ):
-        assert fact in card, fact
-    assert made["sha256 of the data"] in card
+    for run in runs(name):
+        steps, tokens, hours = f"{run['steps']:,} steps", f"{run['tokens']:,} tokens", f"{run['hours']:.2f} hours"
+        for fact in (run["command"], run["sha256 of the data"], steps, tokens, hours):
+            assert fact in card, fact
 
 
 def test_the_stories_are_those_that_it_was_trained_on():
-    assert json.loads((STORYTELLER / "training.json").read_text())["sha256 of the data"] == stories_sha256()
+    known = {"stories": stories_sha256(), "questions": questions_sha256()}
+    assert len(runs("storyteller")) == 4
+    for run in runs("storyteller"):
+        assert run["sha256 of the data"] == known[run["data"]]
 
 
 def test_they_are_small():
@@ -157,4 +175,7 @@ def test_it_answers_what_is_within_its_window():
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    if sys.argv[1:] == ["--curves"]:
+        draw_curves()
+    else:
+        print(page(), end="")

@@ -1,16 +1,22 @@
 """A trace holds exactly the stages and shapes of the table, in the arithmetic's own type, and chunks change nothing."""
 
+import re
+import shlex
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
 from safetensors import safe_open
 
 from minimistral.arithmetic import NAMES
+from minimistral.cli import main
 from minimistral.config import Config
 from minimistral.errors import BadInput
 from minimistral.mistral import Mistral
 from minimistral.trace import stage_names, stage_shape, write_trace
 
+PAGE = (Path(__file__).parents[1] / "docs" / "trace.md").read_text()
 CONFIG = Config(
     dim=24, n_layers=2, head_dim=10, hidden_dim=40, n_heads=6, n_kv_heads=2, vocab_size=61, window=5
 )  # fmt: skip
@@ -94,3 +100,15 @@ def test_an_unwritable_trace_leaves_nothing_behind(tmp_path):
 
 def test_narrow_arithmetics_keep_their_type():
     assert Mistral.random(CONFIG, arithmetic="bfloat16").trace(TOKENS)["norm"].dtype == ml_dtypes.bfloat16
+
+
+def test_the_pages_commands_run_and_the_second_names_the_first_tokens_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for command in re.findall(r"^    minimistral (trace .*)$", PAGE, re.MULTILINE):
+        assert main(shlex.split(command)) == 0
+        with safe_open("run.safetensors", "np") as file:
+            found.append((file.get_tensor("tokens").tolist(), set(file.keys())))
+    (prompt, every), (ids, few) = found
+    assert ids == prompt[: len(ids)] == [1, 565, 566]
+    assert few < every and {name.split(".")[0] for name in few} == {"tokens", "layers", "logits"}

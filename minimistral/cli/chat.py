@@ -101,7 +101,9 @@ def chat(
     answers = len(message) if message else ANSWERS
     from minimistral.embedded import INSTRUCT
 
-    mistral = load(INSTRUCT if model is None else model, arithmetic, backend, memory, window, answers * answering["max_new_tokens"])
+    mistral = load(
+        INSTRUCT if model is None else model, arithmetic, backend, memory, window, answers * answering["max_new_tokens"]
+    )
     from minimistral.chat import Conversation
 
     talk = Conversation(mistral, template, system)

@@ -22,6 +22,7 @@ from minimistral.cli.train import (
     ValidateEvery,
     check_folder,
     finish,
+    read_history,
     read_settings,
     training_bar,
 )
@@ -64,7 +65,9 @@ Steps = Annotated[str | None, typer.Option(metavar="N", help="Steps of the optim
 LearningRate = Annotated[
     str | None, typer.Option(metavar="X", help="The highest, after the warm-up: 2e-4, or 1e-3 with LoRA.")
 ]
-Seed = Annotated[str, typer.Option(metavar="N", help="Of the order of a file's conversations, and of LoRA's A.")]
+Seed = Annotated[
+    str, typer.Option(metavar="N", help="Of the order of a file's conversations, or of which stories, and of LoRA's A.")
+]
 Layout = Annotated[str | None, typer.Option(metavar="NAME", help="hf or mistral; without it, the base's.")]
 Dtype = Annotated[
     str | None, typer.Option(metavar="NAME", help="bfloat16, float16 or float32; without it, the base's.")
@@ -119,10 +122,11 @@ def finetune(
     template = read_template(template, tokenizer)
     documents = read_documents(data, tokenizer, template, checkpoint, settings)
     documents = documents._replace(identity=documents.identity | {"layout": layout})
+    history = read_history(base)
     check_output(base, output, resume)
     terminal.tell(notes_on(checkpoint, tokenizer, template, lora))
     command = command_line(base, data, output, lora, settings, template, layout, dtype, backend)
-    result = Result(output, layout, dtype, {"command": command} | facts_of(base, documents, pieces))
+    result = Result(output, layout, dtype, {"command": command} | facts_of(base, documents, pieces) | history)
 
     def saved(tuned: "Tuned") -> None:
         if tuned.state.step < settings.steps:  # the last is written below
@@ -235,7 +239,7 @@ def read_documents(
     else:
         encoding = Encoding(tokenizer, template, batch, "what --batch-tokens allows")
     if data == STORIES:
-        return story_documents(encoding)
+        return story_documents(encoding, settings.seed)
     try:
         return file_documents(data, encoding, settings.seed)
     except BadInput as error:

@@ -170,7 +170,7 @@ GUESSES = {
         "the token that the last token gives the largest weight",
         "Lena",
         [
-            ("day", "itself? look at the last row"),
+            ("morning", "itself? look at the last row"),
             ("One", "its neighbour? this head looks further back"),
             ("kite", "a good guess, but who will be the subject of the next words?"),
         ],

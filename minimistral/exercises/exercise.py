@@ -19,6 +19,8 @@ class Exercise:
                   number or an array is asked for
     call          call(answer, *inputs) -> result, where it is not answer(*inputs): a kernel to be launched
     bits          the same bits and type are asked for, not 9 digits
+    kind_of       kind_of(answer) -> the id in `wrong` of an answer that is not right, where many answers are the same
+                  mistake: the functions in `wrong` are then an example each. None: the answer is compared with them
     """
 
     name: str
@@ -28,6 +30,7 @@ class Exercise:
     make_inputs: Callable[[np.random.Generator], tuple] | None = None
     call: Callable | None = None
     bits: bool = False
+    kind_of: Callable[[object], str] | None = None
 
     @property
     def asks_for_a_function(self) -> bool:

@@ -33,7 +33,7 @@ def judge(exercise: Exercise, answer: object, rng: np.random.Generator) -> Verdi
     if answer is ... or answer is None:
         return Verdict(0.0, "not done yet")
     if exercise.asks_for_a_function != callable(answer):
-        asked = signature(exercise.solution) if exercise.asks_for_a_function else "a number or an array, not a function"
+        asked = signature(exercise.solution) if exercise.asks_for_a_function else "a value, not a function"
         return Verdict(0.0, f"expected {asked}")
     for _ in range(TRIES if exercise.asks_for_a_function else 1):
         verdict = judge_once(exercise, answer, fresh_inputs(exercise, rng))
@@ -95,6 +95,9 @@ def fresh_inputs(exercise: Exercise, rng: np.random.Generator) -> tuple:
 
 def known_mistake(exercise: Exercise, mine: object, inputs: tuple) -> Verdict | None:
     """The known mistake that gives the same for these inputs, as a verdict with its hint."""
+    if exercise.kind_of is not None:
+        mistake = exercise.kind_of(mine)
+        return Verdict(0.0, exercise.wrong[mistake][1], mistake)
     for mistake, (function, hint) in exercise.wrong.items():
         if same(mine, outcome(exercise, function, inputs), exercise.bits):
             return Verdict(0.0, hint, mistake)

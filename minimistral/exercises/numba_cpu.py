@@ -93,9 +93,9 @@ GUESSES = {
         ],
     ),
     "changed-by-order": Guess(
-        "how many of the 384 integer sums change when the columns come in reverse",
+        "how many of the 512 integer sums change when the columns come in reverse",
         0,
-        [(384, "are they floats, or whole numbers?")],
+        [(512, "are they floats, or whole numbers?")],
     ),
     "float32-in-order": Guess(
         "what float32 gives for 2^24 + 1 + 1 + 1 - 2^24 + 1 + 1 + 1, from left to right",

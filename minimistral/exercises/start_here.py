@@ -108,10 +108,10 @@ EXERCISES = [
 
 GUESSES = {
     "scores-of-a-text": Guess(
-        "how many scores the model gives for a text of T = 13 ids, for V = 1024",
-        13312,
+        "how many scores the model gives for a text of T = 13 ids, for V = 2048",
+        26624,
         [
-            (1024, "that is one position: each of the 13 gives a row"),
+            (2048, "that is one position: each of the 13 gives a row"),
             (13, "one number for a position? every id is scored there"),
         ],
     ),

@@ -162,18 +162,18 @@ GUESSES = {
         ],
     ),
     "no-layer": Guess(
-        "the first candidate after 'the red' if no layer has run: the embedding goes straight to the output",
-        "red",
+        "the first candidate after 'the green' if no layer has run: the embedding goes straight to the output",
+        "green",
         [
-            ("kite", "for that something must look back: no layer has run yet"),
-            ("the", "the last token is 'red': which row of the output matrix is most like its embedding?"),
+            ("boat", "for that something must look back: no layer has run yet"),
+            ("the", "the last token is 'green': which row of the output matrix is most like its embedding?"),
         ],
     ),
     "head-6": Guess(
-        "the token that head 6 of layer 1 looks at most from the second 'red'",
-        "kite",
+        "the token that head 6 of layer 2 looks at most from the second 'green'",
+        "boat",
         [
-            ("red", "a fair guess: but what will be needed next?"),
+            ("green", "a fair guess: but what will be needed next?"),
             ("the", "the token before? other heads do that"),
             ("Lena", "it is an object that is due, not a person"),
         ],

@@ -81,7 +81,7 @@ def head_arrays(text: str, layer: int, head: int) -> tuple[list[str], np.ndarray
     return pieces, q @ k.T / np.sqrt(model.config.head_dim), masked > -np.inf, p / p.sum(axis=-1, keepdims=True)
 
 
-def one_head(text: str = "Lena had a red kite. One day", layer: int = 1, head: int = 3) -> "Picture":
+def one_head(text: str = "A girl named Lena had a red kite. One morning", layer: int = 2, head: int = 3) -> "Picture":
     """Scores, mask and weights of one head of the storyteller, side by side: (T, T) each, a row for each query."""
     pieces, scores, seen, weights = head_arrays(text, layer, head)
     T = len(pieces)

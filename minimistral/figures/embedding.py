@@ -94,7 +94,7 @@ def shares_of_the_stream(text: str = TEXT) -> "Picture":
     low = np.unravel_index(shares.argmin(), shares.shape)
     short = [name.replace("layers.", "layer ").replace("_output", "").replace(".", " ") for name in names]
     picture = card(10, 4.6, f"a table of {len(names)} writers by {len(pieces)} tokens: the last feed-forward has the "
-                   f"largest shares, {last:.0%} for the median token; the lowest share is {shares.min():.0%}, "
+                   f"largest shares, {last:.0%} for the median token; the lowest share is {shares.min():.1%}, "
                    f"{short[low[0]]} at token {low[1]}")  # fmt: skip
     axes = picture.subplots()
     image = axes.imshow(100 * shares, cmap=SIGN, vmin=-100, vmax=100, aspect="auto")

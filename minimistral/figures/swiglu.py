@@ -117,7 +117,7 @@ def feed_forward_share() -> "Picture":
     return picture
 
 
-def one_tokens_gates(text: str = "Lena had a red kite. One day", layer: int = 5, units: int = 32) -> "Picture":
+def one_tokens_gates(text: str = "Lena had a green boat.", layer: int = 5, units: int = 32) -> "Picture":
     """The last token's first hidden units in one layer: what the gates let through, what is carried, their product."""
     model = teller()
     trace = model.trace(
@@ -205,9 +205,9 @@ def closed_gates() -> "Picture":
         axes.plot(100 * np.array(shares), loss, look, color=colour, lw=2, label=name)
         axes.text(74, loss[-2] * beside, f"{loss[-2]:.2f}", color=colour, ha="right", va="center")
     axes.set(yscale="log", xlabel="hidden units closed for each token, %", ylabel="loss, nats a token (a log scale)")
-    axes.set_yticks([0.2, 0.5, 1, 2, 5], ["0.2", "0.5", "1", "2", "5"])
+    axes.set_yticks([0.2, 0.5, 1, 2, 5, 10], ["0.2", "0.5", "1", "2", "5", "10"])
     axes.set_yticks([], minor=True)
-    axes.set(ylim=(0.16, 9))
+    axes.set(ylim=(0.16, 20))
     axes.set_title("which units can be closed?", size=11)
     axes.legend(frameon=False, loc="upper left")
     tidy(axes)

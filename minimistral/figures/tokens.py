@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["coloured_pieces", "merges_save_ids"]
 
-TEXTS = ("Once upon a time, there lived a girl.", "A wizard hummed.", "안녕 Ida!", "Hi 👋🏽")
-FIRST_BYTE, FIRST_MERGE = 3, 259  # ids: three control tokens, 256 bytes, then the merges in order, then characters
+TEXTS = ("Once upon a time, there lived a girl.", "Queen Ida hummed.", "안녕 Ida!", "Hi 👋🏽")
+FIRST_BYTE, FIRST_MERGE = 5, 261  # ids: five control tokens, 256 bytes, then the merges in order, then characters
 BYTE, WORD, CHARACTER = KEY, VALUE, "#56B4E9"
 
 
@@ -96,7 +96,7 @@ def merges_save_ids(languages: dict[str, str] = LANGUAGES) -> "Picture":
     """Ids per character when only the first n of the tokenizer's merges may be used, n from 0 to all (BOS left out)."""
     tokenizer = find_tokenizer(STORYTELLER)
     ranks = merge_ranks(tokenizer)
-    steps = [0, *(2**n for n in range(10) if 2**n < len(ranks)), len(ranks)]
+    steps = [0, *(2**n for n in range(11) if 2**n < len(ranks)), len(ranks)]
     rates = {
         name: [count_ids(text, ranks, n, tokenizer) / len(text) for n in steps] for name, text in languages.items()
     }
@@ -111,7 +111,7 @@ def merges_save_ids(languages: dict[str, str] = LANGUAGES) -> "Picture":
     tidy(axes)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_yscale("log", base=2)
-    axes.set_xticks(steps, [str(n) if n != 512 else "" for n in steps])  # no room before the last
+    axes.set_xticks(steps, [str(n) if n != 1024 else "" for n in steps])  # no room before the last
     axes.set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
     axes.minorticks_off()
     axes.set(xlim=(-0.1, 4 * steps[-1]), ylim=(0.2, 5), xlabel="merges that may be used", ylabel="ids per character",

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["attention_maps", "candidates_by_layer", "window_in_a_map"]
 
-PROMPT = "Lena had a red kite. One day, Lena lost the red"
+PROMPT = "Lena had a green boat. Lena went out with the green"
+LAYER, HEAD = 2, 6  # which looks at the thing that was green
 
 
 @cache
@@ -66,13 +67,13 @@ def candidates(text: str) -> list[list[tuple[str, float]]]:
 
 
 def attention_maps(
-    text: str = PROMPT, layers: tuple[int, ...] = (0, 1, 5), heads: tuple[int, ...] = (3, 4, 6, 7)
+    text: str = PROMPT, layers: tuple[int, ...] = (0, 2, 5), heads: tuple[int, ...] = (1, 4, 5, 6)
 ) -> "Picture":
     """Attention weights of some layers and heads of the storyteller, a (T, T) map each; hatched: not seen."""
     weights, pieces = weights_of(text), pieces_of(text)
-    last = weights[1, 6, -1]
-    picture = card(10, 7.9, f"{len(layers)} rows of {len(heads)} maps, {len(pieces)} tokens each, triangles; in layer 1, head 6, "
-                   f"the last token “{pieces[-1]}” gives {last.max():.2f} of its weight to “{pieces[last.argmax()]}”; many other "
+    last = weights[LAYER, HEAD, -1]
+    picture = card(10, 7.9, f"{len(layers)} rows of {len(heads)} maps, {len(pieces)} tokens each, triangles; "
+                   f"in layer {LAYER}, head {HEAD}, the last token “{pieces[-1]}” gives {last.max():.2f} of its weight to “{pieces[last.argmax()]}”; many other "
                    "rows give most to the start")  # fmt: skip
     grid = picture.subplots(len(layers), len(heads), sharex=True, sharey=True)
     for row, layer in zip(grid, layers, strict=True):
@@ -89,12 +90,12 @@ def attention_maps(
     return picture
 
 
-def window_in_a_map(layer: int = 1, head: int = 6, seed: int = 1) -> "Picture":
-    """One head's weights on 80 tokens of a story: (T, T). The window cuts off what is 48 or more positions back."""
+def window_in_a_map(layer: int = LAYER, head: int = HEAD, seed: int = 1) -> "Picture":
+    """One head's weights on 100 tokens of a story: (T, T). The window cuts off what is 64 or more positions back."""
     from minimistral.stories import story
 
     model = teller()
-    T, W = 80, model.config.window
+    T, W = 100, model.config.window
     text = model.tokenizer.decode(model.tokenizer.encode(story(seed))[:T])
     weights = weights_of(text)[layer, head]
     T = len(weights)
@@ -140,6 +141,6 @@ def candidates_by_layer(text: str = PROMPT, top: int = 4) -> "Picture":
     axes.set_yticks(range(top), [f"{rank + 1}." for rank in range(top)])
     axes.set_ylabel("candidate")
     axes.set_xlabel("if the model ended after")
-    axes.set_title(f"what comes after “… {text[-12:]}”", size=11, color=INK)
+    axes.set_title(f"what comes after “… {' '.join(text.split()[-3:])}”", size=11, color=INK)
     picture.colorbar(shown, ax=axes, label="probability")
     return picture

@@ -18,7 +18,7 @@ from minimistral.chat import chat_spans, check_messages
 from minimistral.checkpoint.files import parse_json, read_plain, shown
 from minimistral.errors import BadInput
 from minimistral.tokenizer import Tokenizer
-from minimistral.training.documents import ANSWER, SHORT, Document, Documents
+from minimistral.training.documents import ANSWER, APART, SHORT, Document, Documents
 
 LIMIT = 2**30  # bytes of a file
 HELD_OUT = 20  # one conversation in so many is kept for validation
@@ -129,8 +129,8 @@ def order(size: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(size)
 
 
-def story_documents(encoding: Encoding) -> Documents:
-    """Conversations about stories without end: document n is the n-th of `minimistral.stories`.
+def story_documents(encoding: Encoding, seed: int = 0) -> Documents:
+    """Conversations about stories without end: document n is the n-th of `minimistral.stories`; another seed has others.
 
     In training a token of a short answer counts ANSWER times: a story that is told has as many tokens as thirty answers
     to questions, and is known already. Where a conversation is too long, its last questions are left out. BadInput where not even the first fits.
@@ -157,4 +157,6 @@ def story_documents(encoding: Encoding) -> Documents:
         "template": encoding.template,
         "a short answer counts": ANSWER,
     }
-    return Documents("stories", lambda n: fitting(n, "train", ANSWER)[0], validation, characters, identity)
+    return Documents(
+        "stories", lambda n: fitting(seed * APART + n, "train", ANSWER)[0], validation, characters, identity
+    )
