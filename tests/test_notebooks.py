@@ -45,7 +45,8 @@ def run(notebook):
     done.cells.insert(0, nbformat.v4.new_code_cell(PREPARE))
     done.cells.append(nbformat.v4.new_code_cell('warnings.simplefilter("default")'))  # shutting down is Jupyter's
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {name: v for name, v in os.environ.items() if name != "MPLBACKEND"} | {"PYTHONPATH": path}
+    env = {name: v for name, v in os.environ.items() if name != "MPLBACKEND"}
+    env |= {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}  # lessons run side by side
     nbclient.NotebookClient(
         done,
         timeout=SECONDS,
