@@ -10,12 +10,13 @@ import pytest
 from minimistral.errors import BadInput
 from minimistral.stories import SPLITS, story, words
 from minimistral.stories import questions as q
-from minimistral.stories.conversations import THANKS, conversation, corpus
+from minimistral.stories.conversations import THANKS, conversation, corpus, lookup
 from minimistral.stories.refusals import HARMLESS, NOT_KNOWN, REFUSAL, UNSAFE, request
 
 N = 1500
 TALKS = {split: [conversation(seed, split) for seed in range(N)] for split in SPLITS}
 TRAIN = TALKS["train"]
+LOOKUPS = [lookup(seed) for seed in range(N)]
 
 
 def asked_about_text(talk):
@@ -66,9 +67,10 @@ def new_words(question, answer):
     return [word for word in found if word not in small.split() and word not in question.lower()]
 
 
-def test_the_words_of_every_answer_are_in_the_text_before_the_question():
+@pytest.mark.parametrize("talks", [TRAIN, LOOKUPS], ids=["conversations", "lookups"])
+def test_the_words_of_every_answer_are_in_the_text_before_the_question(talks):
     checked, missing = 0, []
-    for talk in TRAIN:
+    for talk in talks:
         text, about = asked_about_text(talk)
         said = set(re.findall(r"[a-z]+", text.lower()))
         for question, answer in about:
@@ -79,6 +81,17 @@ def test_the_words_of_every_answer_are_in_the_text_before_the_question():
                     missing.append((question, answer, text))
     assert checked > 1500
     assert not missing, missing[:5]
+
+
+def test_a_lookup_has_a_short_text_and_more_questions_for_its_words_than_a_conversation():
+    texts = [asked_about_text(talk)[0] for talk in LOOKUPS]
+    assert max(len(text.split()) for text in texts) <= 90
+    assert all(talk[0]["content"].count("\n\n") == 1 and text for talk, text in zip(LOOKUPS, texts, strict=True))
+
+    def questions_a_word(talks):
+        return sum(len(t) // 2 for t in talks) / sum(len(m["content"].split()) for t in talks for m in t)
+
+    assert questions_a_word(LOOKUPS) > 2 * questions_a_word(TRAIN)
 
 
 def test_an_answered_key_is_in_the_given_text_and_its_subjects_too():

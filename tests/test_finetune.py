@@ -10,6 +10,7 @@ import pytest
 from minimistral.chat import encode_chat
 from minimistral.config import Config
 from minimistral.errors import BadInput
+from minimistral.stories.conversations import lookup
 from minimistral.tokenizer import Tokenizer
 from minimistral.training import lora
 from minimistral.training.batch import packed
@@ -167,6 +168,10 @@ def test_about_stories_a_short_answer_counts_more_but_not_where_it_is_held_out_a
             assert run[0][1] == (ANSWER if len(run) < SHORT else 1)
     others = story_documents(Encoding(tokenizers["with"], "v0.3", 10**6, "the model's context"), seed=1)
     assert others.training(0)[0].tolist() != documents.training(0)[0].tolist()
+    near = story_documents(Encoding(tokenizers["with"], "v0.3", 10**6, "the model's context"), lookups=True)
+    assert near.training(3)[0].tolist() == encode_chat(lookup(3), tokenizers["with"], "v0.3")
+    assert [ids.tolist() for ids, _ in near.validation] == [ids.tolist() for ids, _ in documents.validation]
+    assert near.identity != documents.identity
     assert {float(w) for _, weights in documents.validation for w in weights} == {0, 1}
 
 

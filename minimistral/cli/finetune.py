@@ -38,13 +38,16 @@ if TYPE_CHECKING:
     from minimistral.training.loop import Settings
 
 LAYOUTS = ("hf", "mistral")
+LOOKUPS = "lookups"
 RATES = {"full": 2e-4, "lora": 1e-3}  # learning rates, where none is given
 
 Base = Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="Mistral or Hugging Face folder.")]
 Data = Annotated[
     str,
     typer.Option(
-        metavar="FILE|stories", help="Chat JSONL, or the endless questions about stories.", show_default=False
+        metavar="FILE|NAME",
+        help="Chat JSONL, or without end: stories, with questions about them; lookups, near ones alone.",
+        show_default=False,
     ),
 ]
 Output = Annotated[Path, typer.Option(metavar="DIR", show_default=False, help="The new model's folder: new, or empty.")]
@@ -238,8 +241,8 @@ def read_documents(
         encoding = Encoding(tokenizer, template, context, "the model's context")
     else:
         encoding = Encoding(tokenizer, template, batch, "what --batch-tokens allows")
-    if data == STORIES:
-        return story_documents(encoding, settings.seed)
+    if data in (STORIES, LOOKUPS):
+        return story_documents(encoding, settings.seed, data == LOOKUPS)
     try:
         return file_documents(data, encoding, settings.seed)
     except BadInput as error:
@@ -261,7 +264,13 @@ def command_line(
     import shlex
 
     s = settings
-    words = ["minimistral", "finetune", base.resolve().name, "--data", data if data == STORIES else Path(data).name]
+    words = [
+        "minimistral",
+        "finetune",
+        base.resolve().name,
+        "--data",
+        data if data in (STORIES, LOOKUPS) else Path(data).name,
+    ]
     if lora is not None:
         words += ["--lora-rank", str(lora.rank), "--lora-alpha", f"{lora.alpha:g}"]
         words += ["--lora-target", ",".join(lora.targets)]

@@ -59,6 +59,30 @@ def conversation(seed: int, split: str = "train") -> list[dict]:
         "refusal": _refusal,
         "harmless": _harmless,
     }[kind](rng, split)
+    return _messages(turns)
+
+
+def lookup(seed: int, split: str = "train") -> list[dict]:
+    """A short part of a story, and all the questions that it answers: to learn to look things up where they are near.
+
+    >>> [message["role"] for message in lookup(0)][:2], lookup(0) == lookup(1)
+    (['user', 'assistant'], False)
+    """
+    rng = Random(f"lookup {seed} {split}")
+    while True:
+        story = q.told(rng.randrange(2**40), split)
+        first, stop = q.short_part(story, rng.randrange(len(story.facts)), rng.randint(12, 40), rng)
+        known = q.answerable(story, first, stop)
+        if known:
+            break
+    facts = rng.sample(known, len(known))
+    turns = _asked(story, facts, first, stop, len(facts) + 1, rng)
+    text = " ".join(story.sentences[first:stop])
+    return _messages([(f"{text}\n\n{turns[0][0]}", turns[0][1]), *turns[1:]])
+
+
+def _messages(turns: list[tuple[str, str]]) -> list[dict]:
+    """(what the user says, the answer) in turn, as messages."""
     return [
         {"role": role, "content": text}
         for turn in turns

@@ -268,7 +268,13 @@ def part(story: Told, fact: int, rng: Random) -> tuple[int, int]:
         return 0, n
     if way < 0.7:
         return rng.randint(0, begin), rng.randint(end + 1, n)
-    first, stop, least = begin, end + 1, rng.randint(25, 50)
+    return short_part(story, fact, rng.randint(25, 50), rng)
+
+
+def short_part(story: Told, fact: int, least: int, rng: Random) -> tuple[int, int]:
+    """The sentences that tell a fact, and others around them until there are at least so many words."""
+    n, (begin, end) = len(story.sentences), story.told_by[fact]
+    first, stop = begin, end + 1
     while words_in(" ".join(story.sentences[first:stop])) < least and (first > 0 or stop < n):
         if stop == n or (first > 0 and rng.random() < 0.5):
             first -= 1

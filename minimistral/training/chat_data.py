@@ -129,16 +129,20 @@ def order(size: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(size)
 
 
-def story_documents(encoding: Encoding, seed: int = 0) -> Documents:
+def story_documents(encoding: Encoding, seed: int = 0, lookups: bool = False) -> Documents:
     """Conversations about stories without end: document n is the n-th of `minimistral.stories`; another seed has others.
 
-    In training a token of a short answer counts ANSWER times: a story that is told has as many tokens as thirty answers
-    to questions, and is known already. Where a conversation is too long, its last questions are left out. BadInput where not even the first fits.
-    """
-    from minimistral.stories.conversations import conversation
+    lookups: in training instead a short part of a story and all the questions that it answers. Held out is the same.
 
-    def fitting(n: int, split: str, short: float = 1) -> tuple[Document, int]:
-        messages = conversation(n, split)
+    In training a token of a short answer counts ANSWER times: a story that is told has as many tokens as thirty answers
+    to questions, and is known already. Where a conversation is too long, its last questions are left out. BadInput where
+    not even the first fits.
+    """
+    from minimistral.stories.conversations import conversation, lookup
+
+    made = lookup if lookups else conversation
+
+    def fitting(messages: list[dict], n: int, short: float = 1) -> tuple[Document, int]:
         while True:
             try:
                 return encoded(messages, encoding, short), answer_characters(messages)
@@ -147,16 +151,18 @@ def story_documents(encoding: Encoding, seed: int = 0) -> Documents:
                     raise BadInput(f"stories: conversation {n}: {error}") from None
                 messages = messages[:-2]
 
-    kept = [fitting(n, "validation") for n in range(VALIDATION_STORIES)]
+    kept = [fitting(conversation(n, "validation"), n) for n in range(VALIDATION_STORIES)]
     digest = sha256()
     for n in range(HASHED):
-        digest.update(json.dumps(conversation(n, "train")).encode() + b"\0")
+        digest.update(json.dumps(made(n, "train")).encode() + b"\0")
     validation, characters = [document for document, _ in kept], sum(characters for _, characters in kept)
     identity = {
         "sha256 of the data": digest.hexdigest(),
         "template": encoding.template,
         "a short answer counts": ANSWER,
     }
-    return Documents(
-        "stories", lambda n: fitting(seed * APART + n, "train", ANSWER)[0], validation, characters, identity
-    )
+
+    def document(n: int) -> Document:
+        return fitting(made(seed * APART + n, "train"), n, ANSWER)[0]
+
+    return Documents("lookups" if lookups else "stories", document, validation, characters, identity)
