@@ -3,7 +3,7 @@
     >>> import fastpath
     >>> model = fastpath.load(backend="cpu")  # the embedded storyteller; or a folder
     >>> model.next_logits([1, 5, 9]).shape
-    (1024,)
+    (2048,)
 
 cpu/     kernels for CPUs, compiled by Numba
 cuda/    kernels for NVIDIA GPUs, compiled by Numba CUDA
