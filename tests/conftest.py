@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,3 +27,17 @@ def stories260k() -> Path:
     if not STORIES.is_dir():
         pytest.skip("stories260K is not here (expected in shared/data beside the project)")
     return STORIES
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium: playwright's own, or the one of the system."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        own, names = playwright.chromium.executable_path, ("chromium", "chromium-browser", "google-chrome")
+        path = own if Path(own).exists() else next(filter(None, map(shutil.which, names)), None)
+        if path is None:
+            pytest.skip("no Chromium: `playwright install chromium`, or one on the PATH")
+        launched = playwright.chromium.launch(executable_path=path)
+        yield launched
+        launched.close()

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -298,20 +297,6 @@ def test_a_bad_option_is_one_line(name, command):
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium: playwright's own, or the one of the system."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        own, names = playwright.chromium.executable_path, ("chromium", "chromium-browser", "google-chrome")
-        path = own if Path(own).exists() else next(filter(None, map(shutil.which, names)), None)
-        if path is None:
-            pytest.skip("no Chromium: `playwright install chromium`, or one on the PATH")
-        launched = playwright.chromium.launch(executable_path=path)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

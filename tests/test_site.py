@@ -6,7 +6,6 @@ The pages' own claims are tried where they are made: the numbers of docs/paper.m
 import doctest
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -244,20 +243,6 @@ def address(site):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium: playwright's own, or the one of the system."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        own, names = playwright.chromium.executable_path, ("chromium", "chromium-browser", "google-chrome")
-        path = own if Path(own).exists() else next(filter(None, map(shutil.which, names)), None)
-        if path is None:
-            pytest.skip("no Chromium: `playwright install chromium`, or one on the PATH")
-        launched = playwright.chromium.launch(executable_path=path)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

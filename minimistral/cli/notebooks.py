@@ -220,7 +220,8 @@ def in_words(rows: list["Row"], found: "HandIns") -> str:
     """One line on how it went."""
     from minimistral.classroom.grade import mistakes
 
-    points = f"{len(found.students)} students, {sum(r.score for r in rows):g} of {len(rows)} points"
+    students = f"{len(found.students)} student{'s' * (len(found.students) != 1)}"
+    points = f"{students}, {sum(r.score for r in rows):g} of {len(rows)} points"
     often = "".join(f"; most often: {name} {wrong} ({n})" for name, wrong, n, _ in mistakes(rows)[:1])
     strange = f"; {len(found.strange)} files are no lesson, or older copies of one" if found.strange else ""
     return points + often + strange
