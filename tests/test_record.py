@@ -471,7 +471,7 @@ def test_record_hf_writes_a_trace_that_agrees(transformers, tmp_path, folder):
     assert re.fullmatch(r"transformers [0-9.]+\S*, eager", report.trace.implementation)
 
 
-def test_record_hf_says_in_one_line_what_is_wrong(tmp_path, monkeypatch, folder):
+def test_record_hf_says_in_one_line_what_is_wrong(transformers, tmp_path, monkeypatch, folder):
     mistral, path = make(tmp_path / "native", "mistral", CONFIG), tmp_path / "t.safetensors"
     cases = [
         ((mistral, "--tokens", "1"), rf"minimistral convert {mistral} OUT --layout hf"),
