@@ -29,7 +29,7 @@ from minimistral.cli.options import (
     Memory,
     Window,
     cut,
-    read_number,
+    read_drawing,
     read_whole,
     writable,
 )
@@ -90,13 +90,8 @@ def chat(
     From a pipe, every line is a message; the answers alone go to standard output.
     A line that cannot be used is one error and no end; away from a terminal the exit status is then 2.
     """
-    answering = {
-        "max_new_tokens": read_whole("--max-new-tokens", max_new_tokens, 0, LARGEST),
-        "temperature": read_number("--temperature", temperature, 0, sys.float_info.max),
-        "top_p": read_number("--top-p", top_p, sys.float_info.min, 1),
-        "top_k": read_whole("--top-k", top_k, 0, LARGEST),
-        "seed": read_whole("--seed", seed, 0, 2**64 - 1),
-    }
+    most = read_whole("--max-new-tokens", max_new_tokens, 0, LARGEST)
+    answering = {"max_new_tokens": most} | read_drawing(temperature, top_p, top_k, seed)
     check_texts(template, system, message)
     answers = len(message) if message else ANSWERS
     from minimistral.embedded import INSTRUCT

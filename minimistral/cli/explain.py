@@ -1,7 +1,6 @@
 """minimistral explain: an X-ray of a run, as one page to look into and to send on."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +17,7 @@ from minimistral.cli.options import (
     Tokens,
     Window,
     cut,
-    read_number,
+    read_drawing,
     read_whole,
     writable,
 )
@@ -56,12 +55,7 @@ def explain(
     from minimistral.explain.run import LONGEST
 
     most = read_whole("--max-new-tokens", max_new_tokens, 0, LONGEST)
-    drawing = {
-        "temperature": read_number("--temperature", temperature, 0, sys.float_info.max),
-        "top_p": read_number("--top-p", top_p, sys.float_info.min, 1),
-        "top_k": read_whole("--top-k", top_k, 0, 2**31 - 1),
-        "seed": read_whole("--seed", seed, 0, 2**64 - 1),
-    }
+    drawing = read_drawing(temperature, top_p, top_k, seed)
     path = writable("--output", output)
     given = prompt_of(prompt, file, tokens)
     mistral = load(model, arithmetic, backend, memory, window, most + len(given) // 4)

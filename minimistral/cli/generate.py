@@ -17,7 +17,7 @@ from minimistral.cli.options import (
     Model,
     Tokens,
     Window,
-    read_number,
+    read_drawing,
     read_tokens,
     read_whole,
 )
@@ -67,12 +67,7 @@ def generate(
     A newline that ends a file or standard input is not part of the prompt.
     """
     most = read_whole("--max-new-tokens", max_new_tokens, 0, LARGEST)
-    drawing = {
-        "temperature": read_number("--temperature", temperature, 0, sys.float_info.max),
-        "top_p": read_number("--top-p", top_p, sys.float_info.min, 1),
-        "top_k": read_whole("--top-k", top_k, 0, LARGEST),
-        "seed": read_whole("--seed", seed, 0, 2**64 - 1),
-    }
+    drawing = read_drawing(temperature, top_p, top_k, seed)
     if stop and "" in stop:
         raise BadInput("--stop: an empty string, expected some text")
     given = prompt_of(prompt, file, tokens)

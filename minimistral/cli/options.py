@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -133,3 +134,13 @@ def writable(option: str, path: str | Path) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise BadInput(f"{option}: {path.parent}: no right to write there")
     return path
+
+
+def read_drawing(temperature: str, top_p: str, top_k: str, seed: str) -> dict:
+    """How tokens are drawn, as `Mistral.generate` takes it."""
+    return {
+        "temperature": read_number("--temperature", temperature, 0, sys.float_info.max),
+        "top_p": read_number("--top-p", top_p, sys.float_info.min, 1),
+        "top_k": read_whole("--top-k", top_k, 0, LARGEST),
+        "seed": read_whole("--seed", seed, 0, 2**64 - 1),
+    }
