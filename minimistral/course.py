@@ -1,5 +1,6 @@
 """The course: its lessons, where their notebooks are, and how they come into a reader's own folder."""
 
+import json
 import os
 from pathlib import Path
 
@@ -24,6 +25,7 @@ LESSONS = (  # the name of a notebook without its number, and of its module in e
     "cuda",
     "costs",
     "training",
+    "window_memory",
     "instruct",
     "bug_hunt",
 )
@@ -49,7 +51,16 @@ def copy_course(folder: Path) -> tuple[list[str], list[str]]:
     Returns the names that were copied, and those that were kept although ours is another (by an edit, or a run).
     Raises BadInput if something in the way is no folder, or nothing can be written.
     """
-    return copy_files(folder, {lesson.name: lesson.read_bytes() for lesson in lessons()})
+    return copy_files(folder, {lesson.name: not_run(lesson.read_bytes()) for lesson in lessons()})
+
+
+def not_run(notebook: bytes) -> bytes:
+    """The same notebook without what its cells showed: a reader is to guess before they see it."""
+    found = json.loads(notebook)
+    for cell in found["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    return (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def copy_files(folder: Path, files: dict[str, bytes]) -> tuple[list[str], list[str]]:

@@ -293,7 +293,6 @@ def run(*command: object, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_nbgrader_makes_the_students_copy_and_grades_hand_ins(exported, tmp_path):
     nbgrader, name = tool("nbgrader"), "03_rms_norm"
     course = tmp_path / "course"
@@ -327,7 +326,6 @@ def half_right(path: Path, place: Path) -> Path:
     return place / "half.ipynb"
 
 
-@pytest.mark.slow
 def test_otter_makes_the_students_copy_and_right_answers_pass_its_tests(exported, tmp_path):
     otter, name = tool("otter"), "03_rms_norm"
     shutil.copytree(exported / "otter" / name, tmp_path / name)

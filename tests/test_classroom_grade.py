@@ -449,7 +449,6 @@ def test_a_teachers_exercise_that_cannot_be_sent_is_bad_input(tmp_path):
         draw([lesson], {}, 0)
 
 
-@pytest.mark.slow
 def test_every_solution_of_the_course_gets_full_marks(sandbox, tmp_path):
     from minimistral.classroom.export import export
 

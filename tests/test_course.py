@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minimistral import course
-from minimistral.course import copy_course, lessons
+from minimistral.course import copy_course, lessons, not_run
 from minimistral.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
@@ -42,8 +42,18 @@ def test_all_are_copied_once_and_an_edited_one_stays(tmp_path):
     edited.write_text("mine")
     lost.unlink()
     assert copy_course(folder) == ([lost.name], [edited.name])
-    assert edited.read_text() == "mine" and lost.read_bytes() == lessons()[-1].read_bytes()
+    assert edited.read_text() == "mine" and lost.read_bytes() == not_run(lessons()[-1].read_bytes())
     assert sorted(os.listdir(folder)) == names, "nothing half-written is left"
+
+
+def test_what_a_cell_shows_is_not_copied_and_all_else_is(tmp_path):
+    """The result stands under its guess in the checkout; a reader is to guess first."""
+    copy_course(tmp_path)
+    for path in lessons():
+        ours, theirs = (json.loads(file.read_text()) for file in (path, tmp_path / path.name))
+        assert any(cell.get("outputs") for cell in ours["cells"]), path.name
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in theirs["cells"]), path.name
+        assert [(c["id"], c["source"]) for c in theirs["cells"]] == [(c["id"], c["source"]) for c in ours["cells"]]
 
 
 def test_what_lies_where_a_lesson_goes_is_kept_whatever_it_is(tmp_path):

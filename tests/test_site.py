@@ -185,13 +185,11 @@ def test_planted_broken_links_are_found(tmp_path):
     assert broken_links(tmp_path, read_pages(tmp_path)) == [("a.html", link) for link in wrong]
 
 
-@pytest.mark.slow
 def test_every_link_leads_to_a_page_and_a_place_in_it(site, pages):
     assert broken_links(site, pages) == []
     assert len(pages) > 100 and any(urlsplit(link).fragment for link in pages["docs/record.html"].links)
 
 
-@pytest.mark.slow
 def test_every_lesson_is_there_with_its_pictures_in_words_and_its_formulas(pages):
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text())["cells"]
@@ -202,7 +200,6 @@ def test_every_lesson_is_there_with_its_pictures_in_words_and_its_formulas(pages
         assert f"notebooks/{path.stem}.html" in str(pages["docs/tutorial.html"].links), path.name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("verb", [verb.__name__.replace("_", "-") for verb in EXAMPLES])
 def test_every_option_of_a_command_is_on_the_page_of_commands(verb, pages, capsys):
     assert main([verb, "--help"]) == 0
@@ -213,13 +210,11 @@ def test_every_option_of_a_command_is_on_the_page_of_commands(verb, pages, capsy
     assert missing <= {"--help"}
 
 
-@pytest.mark.slow
 def test_every_public_name_is_on_the_page_of_python(pages):
     names = {f"minimistral.{name}" for name in minimistral.__all__} | {"fastpath.load", "fastpath.verify.verify"}
     assert names <= pages["docs/api.html"].ids
 
 
-@pytest.mark.slow
 def test_a_file_of_the_repository_has_a_page_with_its_text(pages):
     for name in ("minimistral/window.py", "tests/reader_in_c/mistral.c", "docs/check.schema.json"):
         words = (ROOT / name).read_text().split()
@@ -273,7 +268,6 @@ def visit(browser, address):
     context.close()
 
 
-@pytest.mark.slow
 def test_no_page_asks_for_anything_else_or_complains_or_is_too_wide_for_a_telephone(visit, pages):
     copies = [name for name in pages if name.startswith(("source/", "_modules/"))]
     for name in [name for name in pages if name not in copies] + copies[:3]:
@@ -285,7 +279,6 @@ def test_no_page_asks_for_anything_else_or_complains_or_is_too_wide_for_a_teleph
     assert visit.wrong == []
 
 
-@pytest.mark.slow
 def test_a_search_for_rolling_buffer_finds_its_lesson(visit):
     tab = visit("search.html?q=rolling+buffer")
     tab.wait_for_selector("#search-results li a")
@@ -296,7 +289,6 @@ def test_a_search_for_rolling_buffer_finds_its_lesson(visit):
     assert visit.wrong == []
 
 
-@pytest.mark.slow
 def test_light_and_dark_differ_and_both_can_be_read(visit):
     tab = visit("notebooks/07_sliding_window.html")
     seen = {}
@@ -309,7 +301,6 @@ def test_light_and_dark_differ_and_both_can_be_read(visit):
         assert abs(sum(paper) - sum(ink)) > 450, seen
 
 
-@pytest.mark.slow
 def test_it_can_be_read_from_the_disk_too(browser, site):
     context, wrong = browser.new_context(offline=True), []
     context.set_default_timeout(180_000)

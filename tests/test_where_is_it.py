@@ -1,4 +1,4 @@
-"""docs/where_is_it.md sends a reader to lines that exist, and the README to tests that exist."""
+"""docs/where_is_it.md sends a reader to lines that exist, and docs/claims.md to tests that exist."""
 
 import ast
 import re
@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CELL = r" *`([^`]+)` *\|"
 ROWS = re.findall(rf"^\|([^|`]+)\|{CELL}{CELL}{CELL}$", (ROOT / "docs" / "where_is_it.md").read_text(), re.MULTILINE)
-CLAIMS = re.findall(r"^\|.*\]\((tests/\w+\.py)\) `(\w+)` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+CLAIMS = re.findall(
+    r"^\|.*\]\(\.\./(tests/\w+\.py)\) `(\w+)` \|$", (ROOT / "docs" / "claims.md").read_text(), re.MULTILINE
+)
 ASKED = ("RMSNorm", "rotation", "head grouping", "window mask", "slot i mod W", "chunked pre-fill", "SwiGLU", "top-p")
 
 
@@ -34,5 +36,5 @@ def test_the_test_that_proves_a_claim_is_there(file, name):
 
 
 def test_every_claim_has_a_test():
-    table = (ROOT / "README.md").read_text().split("| claim | test |")[1].split("\n\n")[0]
+    table = (ROOT / "docs" / "claims.md").read_text().split("| claim | test |")[1].split("\n\n")[0]
     assert len(CLAIMS) == table.count("\n| ") - 1 > 20

@@ -41,7 +41,8 @@ same {steps} batches of {batch_words} words; the texts of a batch grow longer: {
     python -m minimistral.window_memory --output memory --jobs 2
     python -m minimistral.window_memory --output memory-small --small --jobs 2
 
-The second is a small version, minutes on two cores. Asked are fresh texts, about {asked} questions for each of {bins} bins
+The second is a small version, minutes on two cores; [lesson 18](../notebooks/18_window_memory.ipynb) trains a smaller one
+still, and reads this one. Asked are fresh texts, about {asked} questions for each of {bins} bins
 of distances, by `Mistral` in float32; each fact is asked for once, and with colours alike a guess is right {chance} of the time.
 
 ![Recall against distance, a panel for each window and one for full attention](data/window-memory.png)
@@ -75,6 +76,16 @@ def table(data: dict) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def by_depth(windowed: list[dict]) -> str:
+    """The share right at the last four distances that k layers see, model by model."""
+    parts = []
+    for depth in sorted({m["layers"] for m in windowed}):
+        some = [m for m in windowed if m["layers"] == depth]
+        shares = ", ".join(f"{100 * m['last within']['accuracy']:.0f} %" for m in some)
+        parts.append(f"with {depth} layers {shares} (W = {', '.join(str(m['window']) for m in some)})")
+    return "; ".join(parts)
 
 
 def conclusions(found: list[dict]) -> list[str]:
@@ -137,6 +148,7 @@ def page(data: dict) -> str:
         "## At the bound",
         "",
         f"- The last four distances that k layers see: {around['last within']} right, all windowed models together.",
+        f"- By model: {by_depth(windowed)}. (A bin of the table may stretch across the bound; this does not.)",
         (
             f"- Past k (W - 1), up to the paper's k W: {around['between the bounds']}. W keys are seen, the query's own included, "
             "so k W is never quite reached."

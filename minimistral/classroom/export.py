@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from minimistral.classroom.right import about, empty, fill_in, guess_right, pairs
-from minimistral.course import copy_files, lessons
+from minimistral.course import copy_files, lessons, not_run
 from minimistral.errors import BadInput
 
 TOOLS = ("nbgrader", "otter")
@@ -27,8 +27,8 @@ def export(folder: Path, solutions: bool, tool: str | None = None) -> tuple[list
         raise BadInput("--student: otter makes the students' copies itself, from the one with solutions")
     files = {}
     for path in lessons():
-        notebook = json.loads(path.read_bytes())
-        for_a_class(notebook["cells"], solutions)
+        notebook = json.loads(not_run(path.read_bytes()))
+        (fill_in if solutions else empty)(notebook["cells"])
         if solutions and tool is None:
             guess_right(notebook["cells"])
         if tool == "otter":
@@ -38,14 +38,6 @@ def export(folder: Path, solutions: bool, tool: str | None = None) -> tuple[list
     if tool == "nbgrader":
         files["nbgrader_config.py"] = NBGRADER_CONFIG.encode()
     return copy_files(folder, files)
-
-
-def for_a_class(cells: list[dict], solutions: bool) -> None:
-    """Fill in the answers, or empty them; and take away what answer and check cells showed."""
-    (fill_in if solutions else empty)(cells)
-    for cell in cells:
-        if about(cell).get("solution") or about(cell).get("grade"):
-            cell["outputs"], cell["execution_count"] = [], None
 
 
 def for_otter(cells: list[dict]) -> list[dict]:

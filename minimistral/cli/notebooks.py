@@ -57,15 +57,16 @@ def copy_and_open(context: typer.Context, to: To = HERE, no_open: NoOpen = False
         raise BadInput(
             "notebooks: JupyterLab is not installed; pip install '.[notebooks]', or only copy with --no-open"
         )
+    first = to / "00_start_here.ipynb"
     tell_what_was_copied(*copy_course(to), "lessons")
+    terminal.tell([f"begin with: jupyter lab {first}"] if no_open else [])
     terminal.write(f"{to}\n")
     if not no_open:
-        first = to / "00_start_here.ipynb"
         subprocess.run([sys.executable, "-m", "jupyterlab", str(first)], check=False)
 
 
 def tell_what_was_copied(copied: list[str], kept: list[str], what: str) -> None:
-    notes = [f"{len(copied)} {what} copied"] if copied else []
+    notes = [f"{len(copied)} {what} copied" if copied else f"all {what} are there already, none is copied"]
     notes += [f"{len(kept)} kept as they are in your folder: {', '.join(kept)}"] if kept else []
     terminal.tell(notes)
 

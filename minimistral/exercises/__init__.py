@@ -52,10 +52,11 @@ def check_exercise(name: str, answer: object, seed: int | None = None) -> float:
 
     `...` is 'not done yet'. The inputs are new at every call, unless a `seed` is given.
     """
-    verdict = judge(find(name), answer, np.random.default_rng(seed))
+    exercise = find(name)
+    verdict = judge(exercise, answer, np.random.default_rng(seed))
     print(f"{name}: {verdict.words}")
     if verdict.mine is not None and verdict.right.ndim > 0:
-        show_difference(verdict.mine, verdict.right)
+        show_difference(verdict.mine, verdict.right, exercise.axes)
     return verdict.score
 
 
@@ -64,14 +65,21 @@ def guess(name: str, answer: object) -> None:
     asked = by_name("guess", guesses(), name)
     if answer is ... or answer is None:
         print(f"{name}: not done yet")
-    elif same(answer, asked.right):
+    elif alike(answer, asked.right):
         print(f"{name}: right")
     else:
-        hints = [hint for wrong, hint in asked.wrong if same(answer, wrong)]
+        hints = [hint for wrong, hint in asked.wrong if alike(answer, wrong)]
         print(f"{name}: {hints[0] if hints else 'not quite: measure it in the next cell'}")
 
 
-def show_difference(mine: np.ndarray, right: np.ndarray) -> None:
+def alike(answer: object, known: object) -> bool:
+    """`same`, but in words capitals and spaces around do not matter."""
+    if isinstance(answer, str) and isinstance(known, str):
+        return answer.strip().casefold() == known.casefold()
+    return same(answer, known)
+
+
+def show_difference(mine: np.ndarray, right: np.ndarray, axes: tuple[str, str]) -> None:
     """In a notebook, a picture of both and of their difference; elsewhere nothing."""
     try:
         from IPython import get_ipython
@@ -81,4 +89,4 @@ def show_difference(mine: np.ndarray, right: np.ndarray) -> None:
     except ImportError:
         return
     if get_ipython() is not None:
-        display(answer_picture(mine, right))
+        display(answer_picture(mine, right, axes))

@@ -98,6 +98,7 @@ EXERCISES = [
         "causal-mask",
         "Which query sees which key, if none may see the future?",
         causal_mask,
+        axes=("query", "key"),
         wrong={
             "array-order": (by_order_of_arrays, "that is the order of the arrays: keys come in any order"),
             "strict": (strictly_earlier, "a token sees itself, too"),

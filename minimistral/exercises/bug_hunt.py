@@ -3,9 +3,11 @@
 What they are is in PROGRAMS: who wants to hunt reads no further than `recorded`.
 """
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +15,12 @@ from ml_dtypes import bfloat16
 
 from minimistral.arithmetic import by_name
 from minimistral.check.checked import Code, Variant, lines_at
-from minimistral.check.lines import RIGHT, Lines
+from minimistral.check.lines import RIGHT, Lines, turn
 from minimistral.check.mistakes import MISTAKES, Case, Mistake, by_id
 from minimistral.check.number import REFERENCE, Number
 from minimistral.check.stages import LINES_OF, Setting, compute, inputs_of, kind_of
 from minimistral.config import Config
+from minimistral.errors import BadInput
 from minimistral.exercises.exercise import Exercise, Guess
 from minimistral.trace import stage_names
 from minimistral.weights import from_tensors, random_tensors
@@ -25,7 +28,52 @@ from minimistral.weights import from_tensors, random_tensors
 CONFIG = Config(dim=24, n_layers=4, n_heads=6, n_kv_heads=2, head_dim=10, hidden_dim=40, vocab_size=61, window=5)
 T = 13
 STAGES = [name for name in stage_names(CONFIG) if not name.endswith(".scores")]  # 63, in the order they are made
+IDS = tuple(mistake.id for mistake in MISTAKES)
 ROUNDING = 3e-7  # relative; five roundings of float32, 2^-24 each: more is no rounding
+KINDS = {  # what a stage may look like beside the right one, in a word
+    "scale": "every row is the right one times one number, the same for all",
+    "rows": "every row is the right one times a number of its own",
+    "turned": "every row is as long as the right one, and points elsewhere",
+    "head": "some heads are right, others are not",
+    "late": "all rows are right up to some position, and not after it",
+}
+
+
+class Run(dict):
+    """All stages of a run: {name: array}. A name that is not there gets the nearest."""
+
+    def __missing__(self, stage: str):
+        raise BadInput(no_such_stage(stage))
+
+
+class Suspect(NamedTuple):
+    """A known mistake that may be in a stage: shown as `gelu: gelu(w1 x) w3 x`."""
+
+    id: str
+    computes: str
+
+    def __repr__(self) -> str:
+        return f"{self.id}: {self.computes}"
+
+
+class Suspects(list):
+    """Shown a line each."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self))
+
+
+def no_such_stage(stage: object) -> str:
+    """
+    >>> no_such_stage("layers.0.attention_residul")
+    'layers.0.attention_residul: no such stage; is it layers.0.attention_residual?'
+    """
+    return no_such("stage", stage, [f"layers.0.{stage}"] if f"layers.0.{stage}" in STAGES else STAGES)
+
+
+def no_such(what: str, name: object, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
+    return f"{name}: no such {what}" + (f"; is it {near[0]}?" if near else "")
 
 
 def tokens() -> np.ndarray:
@@ -40,9 +88,9 @@ def weights():
     return from_tensors(tensors, CONFIG, by_name("float64"))
 
 
-def run(text: np.ndarray, lines_of: Callable[[str], Lines], number: Number) -> dict[str, np.ndarray]:
-    """All stages of a text: {name: array}; lines_of(stage) are the lines that the stage is made with."""
-    made = {}
+def run(text: np.ndarray, lines_of: Callable[[str], Lines], number: Number) -> Run:
+    """All stages of a text; lines_of(stage) are the lines that the stage is made with."""
+    made = Run()
     for stage in STAGES:
         made[stage] = remade(stage, made, lines_of(stage), text, number)
     return made
@@ -55,14 +103,16 @@ def remade(stage: str, given: dict, lines: Lines, text: np.ndarray, number: Numb
 
 
 @cache
-def right() -> dict[str, np.ndarray]:
-    """What every stage should be: {name: array}, float64."""
+def right() -> Run:
+    """What every stage should be, float64."""
     return run(tokens(), lambda stage: RIGHT, REFERENCE)
 
 
 @cache
-def recorded(program: int) -> dict[str, np.ndarray]:
+def recorded(program: int) -> Run:
     """What a wrong program recorded, in its float32: {name: array}. Program 0 is for the board, 1 to 6 are yours."""
+    if program not in range(len(PROGRAMS)):
+        raise BadInput(f"program {program}: there is none, expected 0 to {len(PROGRAMS) - 1}")
     code = code_of(program)
     return run(tokens(), lambda stage: lines_at(code, stage), Number("float32"))
 
@@ -87,15 +137,56 @@ def remade_right(stage: str, trace: dict[str, np.ndarray]) -> np.ndarray:
     return remade(stage, trace, RIGHT, tokens(), REFERENCE)
 
 
-def suspects(stage: str) -> list[Mistake]:
+def look(program: int, layer: int = 0) -> None:
+    """Print the stages of a layer: how far each is from a right run, and its own error."""
+    trace, of_layer = recorded(program), [stage for stage in STAGES if stage.startswith(f"layers.{layer}.")]
+    if not of_layer:
+        raise BadInput(f"layer {layer}: there is none, expected 0 to {CONFIG.n_layers - 1}")
+    for stage in of_layer:
+        whole, own = whole_error(stage, trace), own_error(stage, trace)
+        print(f"{stage:27} from a right run {whole:5.0e}   own {own:5.0e}", "  <-" * (own > ROUNDING))
+
+
+def row_by_row(stage: str, program: int) -> None:
+    """Print each position's row beside the one that the right line makes: of each head its length, and its direction.
+
+    lengths: 1 is as long as it should be; directions: the cosine, 1 is where it should point.
+    """
+    mine, should_be = (x.reshape(T, -1, x.shape[-1]) for x in beside(stage, recorded(program)))
+    length, right_length = np.linalg.norm(mine, axis=-1), np.linalg.norm(should_be, axis=-1)
+    cosine = np.sum(mine * should_be, axis=-1) / (length * right_length)
+    for t in range(T):
+        lengths, directions = ("".join(f"{x:6.2f}" for x in row) for row in (length[t] / right_length[t], cosine[t]))
+        print(f"position {t:2}   lengths{lengths}   directions{directions}")
+
+
+def beside(stage: str, trace: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A stage as it was recorded, and what the right line makes of the same inputs."""
+    return trace[stage], remade_right(stage, trace)
+
+
+def suspects(stage: str) -> Suspects:
     """The known mistakes in a line that makes this stage: each has an id and says what it `computes`."""
-    return [m for m in MISTAKES if any(touches(stage, lines) for lines in written(m).values())]
+    if stage not in STAGES:
+        raise BadInput(no_such_stage(stage))
+    return Suspects(Suspect(m.id, m.computes) for m in MISTAKES if ways_to_make(stage, m))
 
 
 def what_remains(stage: str, trace: dict[str, np.ndarray], id: str) -> float:
     """The stage's own error if that mistake is believed: the smallest, of all ways to make it."""
-    ways = [RIGHT._replace(**lines) for lines in written(by_id(id)).values() if touches(stage, lines)]
-    return min(off(trace[stage], remade(stage, trace, lines, tokens(), REFERENCE)) for lines in ways)
+    if not isinstance(trace, dict):
+        raise BadInput(f"{trace!r}: no run; recorded(program) gives one")
+    if id not in IDS:
+        raise BadInput(no_such("id", id, IDS))
+    recorded_stage, ways = trace[stage], ways_to_make(stage, by_id(id))
+    if not ways:
+        raise BadInput(f'{id} does not touch {stage}: suspects("{stage}") lists those that do')
+    return min(off(recorded_stage, remade(stage, trace, lines, tokens(), REFERENCE)) for lines in ways)
+
+
+def ways_to_make(stage: str, mistake: Mistake) -> list[Lines]:
+    """The lines of a stage with the mistake in them, in each way it is made; none if it does not touch the stage."""
+    return [RIGHT._replace(**lines) for lines in written(mistake).values() if touches(stage, lines)]
 
 
 def written(mistake: Mistake) -> dict[str, dict[str, Callable]]:
@@ -104,6 +195,7 @@ def written(mistake: Mistake) -> dict[str, dict[str, Callable]]:
 
 
 def touches(stage: str, lines: dict[str, Callable]) -> bool:
+    """Is one of these lines used to make the stage?"""
     return any(line in LINES_OF[kind_of(stage)] for line in lines)
 
 
@@ -128,12 +220,18 @@ def save_run(program: int, folder: Path) -> tuple[Path, Path]:
     return trace, checkpoint
 
 
-class Program(NamedTuple):
-    """A mistake of docs/mistakes.md, the way it is made, and the layer (None: all)."""
+def of_one_length(x: np.ndarray, angle: np.ndarray, n: Number) -> np.ndarray:
+    """QK-norm, another model's habit: the row of each head goes through RMSNorm, without weights, before it is turned."""
+    return turn(n.step(x / np.sqrt(n.mean_square(x) + CONFIG.norm_eps)), angle, n)
 
-    id: str
+
+class Program(NamedTuple):
+    """A mistake of docs/mistakes.md, the way it is made, and the layer (None: all); or lines that are in no list."""
+
+    id: str | None = None
     way: str = ""
     layer: int | None = None
+    lines: Mapping[str, Callable] = MappingProxyType({})
 
 
 PROGRAMS = (
@@ -141,7 +239,7 @@ PROGRAMS = (
     Program("activation-after-product"),
     Program("rope-position-capped", "5 at most"),
     Program("window-plus-one", layer=2),
-    Program("key-value-swapped", "keys from wv"),
+    Program(lines={"turn_queries": of_one_length, "turn_keys": of_one_length}),
     Program("norm-eps", "eps 1e-06"),
     Program("cache-write-before-read", "chunks of 4"),
 )
@@ -149,7 +247,9 @@ PROGRAMS = (
 
 def code_of(program: int) -> Code:
     """Its wrong line, where it is made."""
-    id, way, layer = PROGRAMS[program]
+    id, way, layer, lines = PROGRAMS[program]
+    if id is None:
+        return (Variant(None, way, lines),)
     stages = None if layer is None else frozenset(name for name in STAGES if name.startswith(f"layers.{layer}."))
     return (Variant(by_id(id), way, written(by_id(id))[way], stages),)
 
@@ -166,8 +266,9 @@ def wrong_by_themselves(program: int) -> list[str]:
 
 HINTS = {
     "not-a-pair": "two strings are asked for: the stage with its layer, and the id",
-    "no-such-stage": "no stage has that name: one of layer 2 is layers.2.q_rope, and embedding, norm and logits have no layer",
+    "no-such-stage": "no stage has that name: one of layer 2 is layers.2.gate, and embedding, norm and logits have no layer",
     "no-such-id": "no mistake has that id: suspects(stage) lists those that touch a stage",
+    "no-such-kind": "a stage, and one of five words: scale, rows, turned, head, late",
     "earlier": "that stage is right, but for roundings: read on",
     "inherits": "that stage inherits: look at its own error. Which is the first that is wrong by itself?",
     "again": "wrong by itself, but not the first: the same line made an earlier stage",
@@ -175,17 +276,18 @@ HINTS = {
 
 
 def kind_of_answer(program: int, answer: object) -> str:
-    """Which of the HINTS an answer that is not right deserves; `other-line` if only the id is wrong."""
+    """Which of the HINTS an answer that is not right deserves; if the stage is right, `other-line` or `not-` the word."""
     if not (isinstance(answer, tuple | list) and [type(word) for word in answer] == [str, str]):
         return "not-a-pair"
-    stage, id = answer
+    stage, word = answer
+    in_words = PROGRAMS[program].id is None
     if stage not in STAGES:
         return "no-such-stage"
-    if id not in {mistake.id for mistake in MISTAKES}:
-        return "no-such-id"
+    if word not in (KINDS if in_words else IDS):
+        return "no-such-kind" if in_words else "no-such-id"
     wrong = wrong_by_themselves(program)
     if stage == wrong[0]:
-        return "other-line"
+        return f"not-{word}" if in_words else "other-line"
     if stage in wrong:
         return "again"
     return "earlier" if STAGES.index(stage) < STAGES.index(wrong[0]) else "inherits"
@@ -193,22 +295,38 @@ def kind_of_answer(program: int, answer: object) -> str:
 
 def hunt(program: int, solution: Callable, other: str, where: str) -> Exercise:
     """`other`: another id of the same stage, and `where`: what to say to it."""
-    stage, id = solution()
+    stage, _ = solution()
+    question = f"Program {program}: which stage is the first that is wrong by itself, and which known mistake is it?"
+    examples = {"no-such-id": (stage, "wrong-line"), "other-line": (stage, other)}
+    return a_pair(program, question, solution, examples, {"other-line": where})
+
+
+def hunt_in_words(program: int, solution: Callable, others: dict[str, str]) -> Exercise:
+    """`others`: what to say to each of the other words."""
+    stage, _ = solution()
+    question = f"Program {program}: which stage is the first that is wrong by itself, and which word says how?"
+    examples = {f"not-{word}": (stage, word) for word in others}
+    hints = {f"not-{word}": hint for word, hint in others.items()}
+    hints["not-a-pair"] = "two strings are asked for: the stage with its layer, and the word"
+    return a_pair(program, question, solution, {"no-such-kind": (stage, "wrong")} | examples, hints)
+
+
+def a_pair(program: int, question: str, solution: Callable, examples: dict, hints: dict) -> Exercise:
+    """An exercise that asks for a stage and a word. examples: {kind of a wrong answer: one}, and its hint."""
+    stage, word = solution()
     examples = {
         "not-a-pair": stage,
-        "no-such-stage": (kind_of(stage) + ".0", id),
-        "no-such-id": (stage, "wrong-line"),
-        "earlier": (STAGES[STAGES.index(stage) - 1], id) if stage != STAGES[0] else None,
-        "inherits": ("logits", id),
-        "again": (stage.replace("layers.0", "layers.1"), id) if stage.startswith("layers.0") else None,
-        "other-line": (stage, other),
-    }
+        "no-such-stage": (kind_of(stage) + ".0", word),
+        "earlier": (STAGES[STAGES.index(stage) - 1], word) if stage != STAGES[0] else None,
+        "inherits": ("logits", word),
+        "again": (stage.replace("layers.0", "layers.1"), word) if stage.startswith("layers.0") else None,
+    } | examples
     return Exercise(
         f"hunt-{program}",
-        f"Program {program}: which stage is the first that is wrong by itself, and which known mistake is it?",
+        question,
         solution,
         wrong={
-            kind: (lambda answer=answer: answer, (HINTS | {"other-line": where})[kind])
+            kind: (lambda answer=answer: answer, (HINTS | hints)[kind])
             for kind, answer in examples.items()
             if answer is not None
         },
@@ -271,11 +389,15 @@ EXERCISES = [
         "window-minus-one",
         "the stage is right. Where does its error begin, and which key of that query is old enough to be in dispute?",
     ),
-    hunt(
+    hunt_in_words(
         4,
-        lambda: ("layers.0.k", "key-value-swapped"),
-        "layers-order",
-        "the stage is right. Where does it begin? At the very product: which other recorded stage has the same numbers?",
+        lambda: ("layers.0.q_rope", "rows"),
+        {
+            "scale": "the stage is right. Divide what is recorded by what is right: is it one number in all rows?",
+            "turned": "the stage is right. Which is it that differs, the length of the rows or their direction?",
+            "head": "the stage is right. Is there a head that has nothing wrong?",
+            "late": "the stage is right. Is there a position that has nothing wrong?",
+        },
     ),
     hunt(
         5,
@@ -309,5 +431,38 @@ GUESSES = {
         "how many of the 57 stages of program 0 that differ are wrong by themselves, if one line is wrong in 4 layers",
         4,
         [(57, "most of them inherit"), (1, "the line is used again in every layer")],
+    ),
+    "first-wrong-angle": Guess(
+        "at which i it begins to be wrong if i + 1, i mod W and min(i, W) are taken for the position i, for W = 5",
+        [0, 5, 6],
+        [
+            ([1, 5, 6], "positions begin at 0: what is 0 + 1?"),
+            ([0, 5, 5], "min(5, 5) is 5: is that wrong?"),
+            ([0, 6, 6], "5 mod 5 is 0: is that right?"),
+            ([0, 4, 5], "4 mod 5 is 4, and min(4, 5) is 4: both are right"),
+            ([0, 6, 5], "compute 5 mod 5, and min(5, 5)"),
+        ],
+    ),
+    "first-wrong-keys": Guess(
+        "at which i it begins to be wrong if a query sees W + 1 keys, W - 1 keys or all before it, for W = 5",
+        [5, 4, 5],
+        [
+            ([6, 4, 6], "at i there are i + 1 keys: how many at 5, and how many may be seen?"),
+            ([5, 4, 6], "no window: at 5 there are six keys, and one should be hidden"),
+            ([6, 4, 5], "W + 1 keys: are there six at 5?"),
+            ([5, 5, 5], "W - 1 keys: at 4 there are five, and all may be seen"),
+            ([5, 3, 5], "W - 1 keys: at 3 there are four, and all are seen"),
+            ([0, 0, 0], "at 0 there is one key, and every one of them sees it"),
+        ],
+    ),
+    "word-for-two-rows": Guess(
+        "the word for rows (6, 8) and (6, 8) where (3, 4) and (6, 8) are right",
+        "rows",
+        [
+            ("scale", "the first row is doubled: is the second?"),
+            ("turned", "does (6, 8) point elsewhere than (3, 4)?"),
+            ("head", "there is one head here"),
+            ("late", "it is the first row that is wrong, and the second that is right"),
+        ],
     ),
 }

@@ -21,6 +21,7 @@ class Exercise:
     bits          the same bits and type are asked for, not 9 digits
     kind_of       kind_of(answer) -> the id in `wrong` of an answer that is not right, where many answers are the same
                   mistake: the functions in `wrong` are then an example each. None: the answer is compared with them
+    axes          what the last two axes of the result are, as the picture under a wrong one calls them
     """
 
     name: str
@@ -31,6 +32,7 @@ class Exercise:
     call: Callable | None = None
     bits: bool = False
     kind_of: Callable[[object], str] | None = None
+    axes: tuple[str, str] = ("the axis before it", "last axis")
 
     @property
     def asks_for_a_function(self) -> bool:

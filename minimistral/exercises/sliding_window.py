@@ -56,6 +56,7 @@ EXERCISES = [
         "window-mask",
         "Which query sees which key? Ask for positions, never for the order of the arrays.",
         window_mask,
+        axes=("query", "key"),
         wrong={
             "window-plus-one": (one_key_too_many, "the key at i - W is kept: count a row, it has W + 1 keys"),
             "not-causal": (sees_the_future, "a query sees the future: what is back for a key that comes later?"),
@@ -71,6 +72,10 @@ EXERCISES = [
             "full-rows": (lambda T, window: T * window, "T W: but the first rows are short"),
             "no-window": (lambda T, window: T * (T + 1) // 2, "that is full attention: no window"),
             "window-plus-one": (lambda T, window: window_pairs(T, window + 1), "that is W + 1 keys in a row"),
+            "triangle-too-large": (
+                lambda T, window: T * window - window * (window + 1) // 2,
+                "the first row has one key: how many of W does it lack?",
+            ),
         },
         make_inputs=a_length_and_a_window,
     ),
@@ -94,18 +99,32 @@ GUESSES = {
     "keys-of-7": Guess(
         "the positions that the query at position 7 sees, for W = 5",
         [3, 4, 5, 6, 7],
-        [([2, 3, 4, 5, 6, 7], "count them: W + 1"), ([2, 3, 4, 5, 6], "a query sees itself, too")],
+        [
+            ([2, 3, 4, 5, 6, 7], "count them: W + 1"),
+            ([2, 3, 4, 5, 6], "a query sees itself, too"),
+            ([3, 7], "these are the two ends: list all that lie between, too"),
+        ],
     ),
     "slots-of-six": Guess("on how many slots six positions fall, for W = 5", 5, [(6, "look at the two ends")]),
     "two-layers": Guess(
         "how many tokens can influence position 12 after two layers, for W = 5",
         9,
-        [(10, "2 W counts position 8 twice"), (11, "that is the paper's W + 1 keys"), (8, "the token itself counts")],
+        [
+            (10, "2 W counts position 8 twice"),
+            (11, "that is the paper's W + 1 keys"),
+            (8, "the token itself counts"),
+            (25, "W W: but the windows of neighbours overlap"),
+        ],
     ),
     "changed-logits": Guess(
         "for how many of 28 positions the logits change, with 4 layers and W = 5",
         17,
-        [(20, "k W: but neighbouring layers share a token"), (25, "all that follow? the window ends")],
+        [
+            (20, "k W: but neighbouring layers share a token"),
+            (25, "all that follow? the window ends"),
+            (5, "that is after one layer: the next looks at what has changed"),
+            (16, "so many follow: and the token itself?"),
+        ],
     ),
     "layers-for-8192": Guess(
         "the fewest layers whose reach is 8192 tokens or more, for W = 4096",

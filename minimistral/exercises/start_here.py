@@ -118,7 +118,11 @@ GUESSES = {
     "row-of-the-next": Guess(
         "which row of the scores says what follows a text of 13 tokens",
         12,
-        [(13, "rows are counted from 0"), (0, "row 0 has read one token: which row has read all?")],
+        [
+            (13, "rows are counted from 0"),
+            (0, "row 0 has read one token: which row has read all?"),
+            (-1, "Python finds it so: which number has it, counted from 0?"),
+        ],
     ),
     "rows-in-the-loop": Guess(
         "how many rows of scores the loop computes for 40 new tokens after 5, from the start each time",
@@ -128,6 +132,7 @@ GUESSES = {
             (44, "so many would do: the loop starts again at each step"),
             (45, "a row for each token? the loop starts again at each step"),
             (1020, "5 + 6 + ... but the last token is never read"),
+            (1025, "40 rounds: how long is the text that the last one reads?"),
         ],
     ),
     "most-parameters": Guess(

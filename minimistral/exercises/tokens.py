@@ -119,6 +119,10 @@ GUESSES = {
     "ids-come-back": Guess(
         "whether ids to text to ids always gives the same ids, True or False",
         False,
-        [(True, "can one text be spelled with other pieces?")],
+        [
+            (True, "can one text be spelled with other pieces?"),
+            ("True", "without quotation marks: True or False"),
+            ("False", "without quotation marks: True or False"),
+        ],
     ),
 }

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 MOST = 40  # rows and columns that are drawn
 
 
-def answer_picture(mine: np.ndarray, right: np.ndarray) -> "Picture":
+def answer_picture(
+    mine: np.ndarray, right: np.ndarray, axes_are: tuple[str, str] = ("the axis before it", "last axis")
+) -> "Picture":
     """Your array, the right array, and their difference, for the inputs of this try; crosses where they differ.
 
-    Arrays of more than two axes are shown where they first differ; what is longer than 40 is cut.
+    Arrays of more than two axes are shown where they first differ; what is longer than 40 is cut. A mask of 0 and 1 is a
+    mask. axes_are: what the last two axes are.
     """
+    if right.dtype == bool and np.isin(mine, (0, 1)).all():
+        mine = mine.astype(bool)
     wrong = ~np.isclose(mine, right, rtol=1e-9, atol=1e-12, equal_nan=True)
     many = max(right.ndim - 2, 0)
     leading = tuple(int(i) for i in (np.argwhere(wrong)[0][:many] if wrong.any() else (0,) * many))
@@ -36,10 +41,10 @@ def answer_picture(mine: np.ndarray, right: np.ndarray) -> "Picture":
     else:
         _numbers(picture, panels, mine.astype(float), right.astype(float))
     for axes, name in zip(panels, ("yours", "right", "difference"), strict=True):
-        axes.set(title=name + title, xlabel="last axis")
+        axes.set(title=name + title, xlabel=axes_are[1])
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.get_major_locator().set_params(integer=True)
-    panels[0].set_ylabel("the axis before it")
+    panels[0].set_ylabel(axes_are[0])
     rows, columns = np.nonzero(wrong)
     for colour, width in (("white", 3), (WRONG, 1.4)):  # to be seen on any colour
         panels[2].scatter(columns, rows, marker="x", color=colour, s=24, linewidths=width)

@@ -98,7 +98,7 @@ def reach_of_mistral_7b() -> "Picture":
     left.set(xlabel="layers k", ylabel="thousand tokens", title=f"tokens seen, W = {W} keys")
     for seen, colour, marker, name in ((paper, WRONG, "^", "W + 1 keys (text)"), (ours, QUERY, "o", "W keys")):
         right.plot(k, seen - k * W, marker, color=colour, ms=4, label=name)
-    right.set(xlabel="layers k", ylabel="tokens more than k W", title=f"against k × {W}")
+    right.set(xlabel="layers k", ylabel="tokens seen, itself too, less k W", title=f"against k × {W}")
     right.legend(frameon=False)
     tidy(left, right)
     return picture

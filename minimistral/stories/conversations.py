@@ -17,6 +17,9 @@ from minimistral.stories.world import a
 
 SHARES = {"questions": 0.75, "telling": 0.13, "talk": 0.05, "refusal": 0.045, "harmless": 0.025}
 NOT_SAID_SHARE = 0.12  # of the questions
+# How often a lookup is made around a fact of a kind: more often where answers are learnt late.
+SOUGHT = {"how many": 3, "what": 2, "where": 2, "why": 2, "colour": 1, "gift": 1, "who": 1,
+          "name": 0.5, "next": 0.5, "when": 0.5}  # fmt: skip
 
 WHO = "I am a small model that tells stories and answers questions about them."
 OFFER = "Shall I tell you a story?"
@@ -69,12 +72,13 @@ def lookup(seed: int, split: str = "train") -> list[dict]:
     (['user', 'assistant'], False)
     """
     rng = Random(f"lookup {seed} {split}")
-    while True:
+    kind, known = rng.choices(list(SOUGHT), list(SOUGHT.values()))[0], []
+    while not known:
         story = q.told(rng.randrange(2**40), split)
-        first, stop = q.short_part(story, rng.randrange(len(story.facts)), rng.randint(12, 40), rng)
-        known = q.answerable(story, first, stop)
-        if known:
-            break
+        around = [i for i, fact in enumerate(story.facts) if fact.kind == kind]
+        if around:
+            first, stop = q.short_part(story, rng.choice(around), rng.randint(12, 40), rng)
+            known = q.answerable(story, first, stop)
     facts = rng.sample(known, len(known))
     turns = _asked(story, facts, first, stop, len(facts) + 1, rng)
     text = " ".join(story.sentences[first:stop])

@@ -132,7 +132,8 @@ def order(size: int, seed: int, epoch: int) -> np.ndarray:
 def story_documents(encoding: Encoding, seed: int = 0, lookups: bool = False) -> Documents:
     """Conversations about stories without end: document n is the n-th of `minimistral.stories`; another seed has others.
 
-    lookups: in training instead a short part of a story and all the questions that it answers. Held out is the same.
+    lookups: in training three of four are instead a short part of a story and all the questions that it answers. Held out
+    are the same.
 
     In training a token of a short answer counts ANSWER times: a story that is told has as many tokens as thirty answers
     to questions, and is known already. Where a conversation is too long, its last questions are left out. BadInput where
@@ -140,7 +141,8 @@ def story_documents(encoding: Encoding, seed: int = 0, lookups: bool = False) ->
     """
     from minimistral.stories.conversations import conversation, lookup
 
-    made = lookup if lookups else conversation
+    def made(n: int) -> list[dict]:
+        return (lookup if lookups and n % 4 else conversation)(n, "train")
 
     def fitting(messages: list[dict], n: int, short: float = 1) -> tuple[Document, int]:
         while True:
@@ -154,7 +156,7 @@ def story_documents(encoding: Encoding, seed: int = 0, lookups: bool = False) ->
     kept = [fitting(conversation(n, "validation"), n) for n in range(VALIDATION_STORIES)]
     digest = sha256()
     for n in range(HASHED):
-        digest.update(json.dumps(made(n, "train")).encode() + b"\0")
+        digest.update(json.dumps(made(n)).encode() + b"\0")
     validation, characters = [document for document, _ in kept], sum(characters for _, characters in kept)
     identity = {
         "sha256 of the data": digest.hexdigest(),
@@ -163,6 +165,6 @@ def story_documents(encoding: Encoding, seed: int = 0, lookups: bool = False) ->
     }
 
     def document(n: int) -> Document:
-        return fitting(made(seed * APART + n, "train"), n, ANSWER)[0]
+        return fitting(made(seed * APART + n), n, ANSWER)[0]
 
     return Documents("lookups" if lookups else "stories", document, validation, characters, identity)
