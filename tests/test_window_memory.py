@@ -41,7 +41,7 @@ same {steps} batches of {batch_words} words; the texts of a batch grow longer: {
     python -m minimistral.window_memory --output memory --jobs 2
     python -m minimistral.window_memory --output memory-small --small --jobs 2
 
-The second is a small version, minutes on two cores; [lesson 18](../notebooks/18_window_memory.ipynb) trains a smaller one
+The second is a small version, five minutes on two cores; [lesson 18](../notebooks/18_window_memory.ipynb) trains a smaller one
 still, and reads this one. Asked are fresh texts, about {asked} questions for each of {bins} bins
 of distances, by `Mistral` in float32; each fact is asked for once, and with colours alike a guess is right {chance} of the time.
 
@@ -91,8 +91,9 @@ def by_depth(windowed: list[dict]) -> str:
 def conclusions(found: list[dict]) -> list[str]:
     """What the table says, a line for each depth; the words after it are about the committed data."""
     lines = ["## What was found", ""]
+    windowed = [m for m in found if m["window"] is not None]
     for depth in sorted({m["layers"] for m in found}):
-        some = [m for m in found if m["layers"] == depth and m["window"] is not None]
+        some = [m for m in windowed if m["layers"] == depth]
         shares = sorted({round(100 * min(1, m["50 % right up to"] / (m["reach"] - 1))) for m in some})
         safe = ", ".join(f"{m['95 % right up to'] / m['window']:.1f} W" for m in some)
         lines.append(
@@ -101,6 +102,8 @@ def conclusions(found: list[dict]) -> list[str]:
         )
     return [
         *lines,
+        f"- Up to: by bins of distances, of which the last may stretch across the bound. Within it recall falls: at the last "
+        f"four distances that are seen it is, {by_depth(windowed)}.",
         "- Past what the layers see every model guesses: that bound is a wall.",
         (
             "- Up to the wall a memory has to be learnt. Two and four layers learn to hand a fact on nearly as far as they see; "
@@ -148,7 +151,6 @@ def page(data: dict) -> str:
         "## At the bound",
         "",
         f"- The last four distances that k layers see: {around['last within']} right, all windowed models together.",
-        f"- By model: {by_depth(windowed)}. (A bin of the table may stretch across the bound; this does not.)",
         (
             f"- Past k (W - 1), up to the paper's k W: {around['between the bounds']}. W keys are seen, the query's own included, "
             "so k W is never quite reached."
