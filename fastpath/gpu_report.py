@@ -37,7 +37,7 @@ def steps(output: Path, params: str, tests: Path = ROOT / "tests") -> list[Step]
     found = []
     if tests.is_dir():  # a checkout; an installed package has no tests
         files = [str(tests / f"test_cuda_{name}.py") for name in ("prefill", "kernels", "model")]
-        pytest = [*python, "pytest", "-q", "-m", "gpu", "-rs"]
+        pytest = [*python, "pytest", "-q", "-n", "0", "-m", "gpu", "-rs"]
         # What a tensor core holds in which lane is only known from the manual: all else rests on it.
         found.append(Step("tensor-cores", [*pytest, files[0], "-k", "product_of"], 30))
         found.append(Step("tests", [*pytest, *files], 100))

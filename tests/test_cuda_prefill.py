@@ -52,7 +52,7 @@ def needs(way: str) -> None:
 def test_kernels_have_the_references_bits_on_the_simulator():
     if SIMULATED:
         pytest.skip("this is the simulator")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", __file__]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "gpu", __file__]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
     run = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=900)
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]

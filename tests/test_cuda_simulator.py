@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize("file", ["test_cuda_kernels.py", "test_cuda_model.py"])
 def test_kernels_have_the_references_bits_on_the_simulator(file):
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / file)]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", str(HERE / file)]
     run = subprocess.run(
         command, check=False, capture_output=True, text=True, env=environment, cwd=HERE.parent, timeout=900
     )

@@ -10,7 +10,6 @@ import re
 import statistics
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -46,12 +45,13 @@ def run(notebook):
     done.cells.append(nbformat.v4.new_code_cell('warnings.simplefilter("default")'))  # shutting down is Jupyter's
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {name: v for name, v in os.environ.items() if name != "MPLBACKEND"}
-    env |= {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}  # lessons run side by side
+    env |= {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}  # tests run side by side
     nbclient.NotebookClient(
         done,
         timeout=SECONDS,
         kernel_name="python3",
         coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],  # not that a kernel on this machine is reached without encryption
         resources={"metadata": {"path": str(ROOT / "notebooks")}},
     ).execute(env=env)
     del done.cells[0], done.cells[-1]
@@ -125,42 +125,31 @@ def filled(notebook):
     return done
 
 
-def both(path: Path):
-    """The lesson run as it is, the seconds that took, and its exercises with right answers."""
-    start = time.monotonic()
-    as_it_is = run(read(path))
-    return as_it_is, time.monotonic() - start, run(filled(read(path)))
-
-
-@pytest.fixture(scope="module")
-def runs(request):
-    """Of every lesson that is asked for, `both`: two lessons at a time."""
-    asked_for = [item for item in request.session.items if "runs" in getattr(item, "fixturenames", ())]
-    with ThreadPoolExecutor(2) as two:
-        yield {path: two.submit(both, path) for path in sorted({item.callspec.params["path"] for item in asked_for})}
-
-
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
 
 @each
-def test_a_lesson_runs_clean_and_shows_what_is_committed(path, runs):
-    fresh, seconds, _ = runs[path].result()
-    changed = differences(read(path), fresh)
+def test_a_lesson_runs_clean_and_shows_what_is_committed(path):
+    start = time.monotonic()
+    fresh = run(read(path))
+    seconds, changed = time.monotonic() - start, differences(read(path), fresh)
     assert not changed, "\n".join(changed)
+    answers_are(fresh, "not done yet", "0.0")
     assert seconds < SECONDS
 
 
 @each
-def test_an_unfilled_lesson_says_not_done_yet_and_a_filled_one_is_right(path, runs):
-    as_it_is, _, right = runs[path].result()
-    for cells, words, score in ((as_it_is, "not done yet", "0.0"), (right, "right", "1.0")):
-        for cell in cells.cells:
-            if kind(cell) == "check":
-                name = cell.id.removeprefix("check-")
-                assert printed(cell) == f"{name}: {words}\n{score}", printed(cell)
-            if cell.id.startswith("guess-"):
-                assert printed(cell) == f"{cell.id.removeprefix('guess-')}: {words}\n", printed(cell)
+def test_with_right_answers_a_lesson_says_that_they_are_right(path):
+    answers_are(run(filled(read(path))), "right", "1.0")
+
+
+def answers_are(notebook, words: str, score: str) -> None:
+    """Every exercise and every guess got these words."""
+    for cell in notebook.cells:
+        if kind(cell) == "check":
+            assert printed(cell) == f"{cell.id.removeprefix('check-')}: {words}\n{score}", printed(cell)
+        if cell.id.startswith("guess-"):
+            assert printed(cell) == f"{cell.id.removeprefix('guess-')}: {words}\n", printed(cell)
 
 
 @each

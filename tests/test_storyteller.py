@@ -148,7 +148,7 @@ def test_the_stories_are_those_that_it_was_trained_on():
 
 def test_the_conversations_are_those_that_it_was_trained_on():
     encoding = Encoding(model_of("storyteller-instruct").tokenizer, "v0.3", 2000, "the longest")
-    assert [run["data"] for run in runs("storyteller-instruct")] == ["stories", "stories", "lookups"]
+    assert [run["data"] for run in runs("storyteller-instruct")] == ["stories", "stories", "lookups", "stories"]
     for run in runs("storyteller-instruct"):
         data = story_conversations(encoding, lookups=run["data"] == "lookups")
         assert run["sha256 of the data"] == data.identity["sha256 of the data"]
@@ -187,7 +187,7 @@ def test_it_answers_what_is_within_its_window():
     model = Mistral.from_pretrained(INSTRUCT, "float32")
     found = judged(model, held_out_questions(80, seed=10**6))
     near = [answer.right for answer in found if answer.distance is not None and answer.distance <= model.config.window]
-    assert len(near) >= 12 and sum(near) >= 0.85 * len(near)  # of a thousand it is 0.93: docs/storyteller.md
+    assert len(near) >= 12 and sum(near) >= 0.85 * len(near)  # of a thousand it is 0.935: docs/storyteller.md
 
 
 if __name__ == "__main__":

@@ -102,8 +102,10 @@ def conclusions(found: list[dict]) -> list[str]:
         )
     return [
         *lines,
-        f"- Up to: by bins of distances, of which the last may stretch across the bound. Within it recall falls: at the last "
-        f"four distances that are seen it is, {by_depth(windowed)}.",
+        (
+            "- Up to: by bins of distances, of which the last may stretch across the bound. Within it recall falls: at the last "
+            f"four distances that are seen it is, {by_depth(windowed)}."
+        ),
         "- Past what the layers see every model guesses: that bound is a wall.",
         (
             "- Up to the wall a memory has to be learnt. Two and four layers learn to hand a fact on nearly as far as they see; "
