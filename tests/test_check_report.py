@@ -1,5 +1,6 @@
 """What a person sees of a check: the table, the picture, the page, the JSON; and what is refused, in one line."""
 
+import importlib.util
 import json
 import re
 import shlex
@@ -13,12 +14,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from minimistral.check import check_trace
+from minimistral.check import assert_agrees, check_trace
+from minimistral.check.describe import describe, describe_added
 from minimistral.check.mistakes import MISTAKES
-from minimistral.check.reading import STAGES, maker_of, reading
-from minimistral.check.shown import ROWS, stages_shown
+from minimistral.check.reading import ALSO, STAGES, WHOLE, line_of_stage, maker_of, reading
+from minimistral.check.shown import ROWS, grouped, stages_shown
+from minimistral.check.stages import Setting, compute, inputs_of
+from minimistral.check.unknown import advice
 from minimistral.cli import main
-from minimistral.trace import LAYER_STAGES
+from minimistral.mistral import Mistral
+from minimistral.trace import LAYER_STAGES, stage_names
 
 DOCS = Path(__file__).parents[1] / "docs"
 ABOUT = {"format": "minimistral-trace-1", "dtype": "float32", "layout": "mistral"}
@@ -210,12 +215,151 @@ def test_numbers_that_are_compared_stand_for_what_they_say(made, changed):
 
 
 def test_all_reading_is_there():
-    for see in {m.see for m in MISTAKES} | set(STAGES.values()):
+    for see in {m.see for m in MISTAKES} | {*STAGES.values(), *sum(ALSO.values(), ()), WHOLE}:
         read = reading(see)
         source = (Path(__file__).parents[1] / read.file).read_text().splitlines()
         assert re.search(rf"(def|class) {read.function.rsplit('.', 1)[-1]}\b", source[read.line - 1]), see
         assert read.lesson is None or (Path(__file__).parents[1] / "notebooks" / f"{read.lesson}.ipynb").is_file()
     assert all(maker_of(f"layers.3.{s}") for s in LAYER_STAGES if s != "scores")
+    for stage in ("embedding", "q", "k", "v", "attention_output", "attention_residual", "gate", "output", "logits"):
+        source = (Path(__file__).parents[1] / maker_of(stage).split()[0]).read_text().splitlines()
+        assert f'{stage}"' in source[line_of_stage(stage) - 1]
+
+
+# Unknown faults.
+
+
+def unknown_in_every_layer(made, path):
+    """Half of what attention says is added: a run of its own, from the tokens."""
+    model = Mistral.from_pretrained(made / "suite/models/deep", arithmetic="float64")
+    tokens, found = load_file(made / "right" / "2-deep.safetensors")["tokens"], {}
+    for name in (n for n in stage_names(model.config) if not n.endswith(".scores")):
+        given = tuple(found[before] for before in inputs_of(name, model.config.n_layers))
+        found[name] = compute(name, given, tokens, model.weights, Setting(model.config))
+        if name.endswith("attention_residual"):
+            found[name] = given[0] + given[2] / 2
+    stages = {name: np.ascontiguousarray(x, np.float32) for name, x in found.items()}
+    save_file({"tokens": tokens} | stages, path, ABOUT)
+    return path
+
+
+def test_an_unknown_fault_of_all_layers_is_told_once(made, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("minimistral.cli.check.PATIENCE", float("inf"))  # else a line tells that it takes long
+    path = unknown_in_every_layer(made, tmp_path / "half.safetensors")
+    status, out, error = run("check", path, "--model", "suite/models/deep", "--html", tmp_path / "half.html",
+                             "--json", tmp_path / "half.json")  # fmt: skip
+    assert (status, error) == (1, "") and out.count("unknown at") == 1
+    said = "unknown at layers.0.attention_residual (and 5 other layers alike): What you add to the stream is 0.5 times what it should be"
+    assert said in out and said in (tmp_path / "half.html").read_text()
+    found = json.loads((tmp_path / "half.json").read_text())["diagnosis"]
+    assert [f["stage"] for f in found] == [f"layers.{i}.attention_residual" for i in range(6)]
+    source = (Path(__file__).parents[1] / found[0]["see"].split()[0]).read_text().splitlines()
+    assert ".attention_residual" in source[found[0]["line"] - 1] and not found[0]["anywhere"]
+    with pytest.raises(AssertionError, match=r"and 5 other layers alike") as caught:
+        assert_agrees(path, made / "suite/models/deep")
+    assert str(caught.value).count("\nunknown at") == 1
+
+
+def test_logits_alone_blame_no_line_and_say_what_to_record(run, changed, tmp_path, monkeypatch):
+    monkeypatch.setattr("minimistral.cli.check.PATIENCE", 0)
+
+    def logits_alone(stages, about):
+        for name in set(stages) - {"tokens", "logits"}:
+            del stages[name]
+        stages["logits"][7:] *= 1.5
+
+    path = changed(logits_alone, "1-gqa-3")  # one layer: fewer places to try
+    status, out, error = run("check", path, "--model", "suite/models/gqa-3", "--json", tmp_path / "some.json")
+    assert status == 1 and f"None of the {len(MISTAKES)} known mistakes" in out and "right line" not in out
+    assert "With logits alone the place cannot be said." in out
+    assert re.search(
+        r"^ +next +record layers.0.output first, and then all stages of the first layer", out, re.MULTILINE
+    )
+    assert re.fullmatch("note: no known mistake alone explains it; .* may take minutes\n", error)
+    (found,) = json.loads((tmp_path / "some.json").read_text())["diagnosis"]
+    assert found["anywhere"] and found["see"] == "minimistral/transformer.py transformer"
+
+
+def test_a_wrong_output_alone_asks_for_the_stages_of_its_layer(made, changed):
+    def only_outputs(stages, about):
+        for name in set(stages) - {"tokens", "logits", *(f"layers.{i}.output" for i in range(6))}:
+            del stages[name]
+        stages["layers.2.output"][:, 3] += 1
+
+    (found, *_) = check_trace(changed(only_outputs), made / "suite/models/deep").as_json()["diagnosis"]
+    assert found["stage"] == "layers.2.output" and found["anywhere"]
+    assert found["next"] == "record all stages of layer 2 too: the fault may lie there (docs/record.md)"
+    made_from_tokens = SimpleNamespace(stretch=lambda stage: [f"layers.{i}.output" for i in range(6)] + ["logits"])
+    assert advice(made_from_tokens, "logits", []).startswith("record `layers.{i}.output` of every layer first")
+
+
+def test_attention_with_right_inputs_sends_to_scores_mask_and_softmax(made, run, changed):
+    path = changed(lambda s, a: s["layers.1.attention"].__setitem__((slice(9, None), 2), 0))
+    status, out, _ = run("check", path, "--model", "suite/models/deep")
+    assert status == 1 and "q_rope, k_rope and v are right: so look at the scores, the mask, softmax" in out
+    lines = re.search(r"unknown at layers.1.attention: .*\n(?:    .*\n)+", out)[0]
+    for name in (
+        "attention.py:\\d+ attention_scores",
+        "attention.py:\\d+ attention_values",
+        "window.py:\\d+ window_mask",
+    ):
+        assert re.search(name, lines)
+    assert "lessons 05_attention, 07_sliding_window" in lines
+
+
+@pytest.mark.parametrize("weight", [False, True])
+def test_a_norm_too_many_is_told_by_what_it_does(weight):
+    """Of what is added alone, and of the whole stream."""
+    h, a = (np.random.default_rng(seed).standard_normal((29, 60)) for seed in (1, 2))
+    w = np.random.default_rng(3).uniform(0.4, 1.6, 60) if weight else np.ones(60)
+    normed = lambda x: w * x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + 1e-5)
+    budget = 1e-6 * np.linalg.norm(h + a, axis=-1)
+    said = describe_added(describe(h + normed(a), h + a, budget), h + normed(a), h + a, h, budget)
+    begins = (
+        "What you add to the stream is multiplied by a number for each row and one for each channel: a norm too many"
+    )
+    assert said[0].startswith(begins if weight else "Of what you add to the stream, each row is multiplied by a number")
+    assert "norm too many" in said[0].lower() and said[1] == "All 29 positions are wrong."
+    whole = describe(normed(h + a), h + a, budget)
+    begins = "It is multiplied by a number for each row and one for each channel: a norm too many, with its weight?"
+    assert whole[0] == begins if weight else whole[0].startswith("Each row is multiplied by a number of its own")
+    spoiled = h + a + 0.1 * np.random.default_rng(4).standard_normal(a.shape)
+    assert "add" not in " ".join(describe_added(describe(spoiled, h + a, budget), spoiled, h + a, h, budget))
+
+
+def test_what_is_alike_is_told_once_and_what_is_not_is_not():
+    def found(stage, sentence, id="unknown"):
+        return {"id": id, "stage": stage, "sentence": sentence}
+
+    a = found("layers.0.q", "All 9 positions are wrong. The error is 0.1 to 1 of a row's length where it is wrong.")
+    b = found("layers.1.q", "All 9 positions are wrong. The error is 0.2 to 2 of a row's length where it is wrong.")
+    head = found(
+        "layers.2.q", "All 9 positions are wrong. Only head 2 of 6 is wrong. The error is 0.2 of a row's length."
+    )
+    other, known = found("layers.0.k", a["sentence"]), found("layers.3.q", "you", "gqa-tile")
+    assert grouped([a, other, b, head, known, known]) == [(a, 1), (other, 0), (head, 0), (known, 0), (known, 0)]
+
+
+@pytest.mark.parametrize("picture", ["--figure", "--html"])
+def test_without_matplotlib_the_diagnosis_is_there(run, monkeypatch, tmp_path, picture):
+    find = importlib.util.find_spec
+    gone = lambda name, *rest: None if name == "matplotlib" else find(name, *rest)
+    for module in ("minimistral.cli.check", "minimistral.check.page"):
+        monkeypatch.setattr(f"{module}.find_spec", gone)
+    file = tmp_path / {"--figure": "w.png", "--html": "w.html"}[picture]
+    status, out, error = run("check", "window/2-deep.safetensors", "--model", "suite/models/deep", picture, file)
+    assert "window-plus-one at layers.0.attention" in out and file.exists() == (picture == "--html")
+    if picture == "--html":
+        assert (status, error) == (1, "") and "matplotlib is not installed" in file.read_text()
+    else:
+        assert status == 2 and error.count("\n") == 1
+        assert "is not drawn: matplotlib is not installed; pip install matplotlib" in error
+
+
+def test_without_a_model_another_model_is_no_riddle(run):
+    status, out, error = run("check", "right/2-deep.safetensors")
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert "is it a trace of another model? No model was given, so the embedded storyteller was taken" in error
 
 
 # The picture and the page.
@@ -290,6 +434,8 @@ REFUSED = {
     "a token too large": (put("tokens", lambda x: np.where(np.arange(53) == 3, 41, x)), "tokens[3]: 41, expected 0 to 40; is it a trace of another model?"),
     "a token below 0": (put("tokens", lambda x: np.where(np.arange(53) == 3, -1, x)), "tokens[3]: -1, expected 0 to 40"),
     "no logits": (lambda s, a: s.pop("logits"), "no tensor 'logits'"),
+    "another name": (renamed("layers.0.q_rope", "layers.0.q_rot"), "layers.0.q_rot: not a stage of this model; is it q_rope? docs/trace.md lists all"),
+    "no name at all": (renamed("layers.0.q_rope", "layers.0.h"), "layers.0.h: not a stage of this model; a layer has attention_norm, q, k, v,"),
     "a layer too many": (renamed("layers.5.q", "layers.6.q"), "layers.6.q: not a stage of this model of 6 layers"),
     "heads before positions": (put("layers.0.q", lambda x: x.swapaxes(0, 1)), "layers.0.q: shape (6, 53, 4), expected (53, 6, 4); transposed?"),
     "channels before positions": (put("layers.0.up", lambda x: x.T), "layers.0.up: shape (28, 53), expected (53, 28); transposed?"),
@@ -326,6 +472,7 @@ def test_files_that_are_none_are_refused(run, changed, tmp_path):
         assert status == 2 and said in error and error.count("\n") == 1
     for options, said in (
         (["--dtype", "float8"], "dtype"),
+        (["--figure", tmp_path / "a.png", "--json", tmp_path / "no" / "file"], "--json"),
         (["--figure", "a.jpg"], "--figure: a.jpg, expected a file that ends in .png, .svg, .pdf"),
         (["--html", tmp_path], "--html"),
         (["--json", tmp_path / "no" / "file"], "--json"),
@@ -374,8 +521,9 @@ def test_a_stage_in_a_coarser_type_is_told(made, changed):
     assert max(c.worst for c in report.stages.values()) < 2
 
 
-def test_the_other_layout_is_a_finding_if_the_file_denies_it(made, changed):
+def test_the_other_layout_is_seen_and_told_if_the_file_denies_it(made, changed):
+    """tests/test_check_layout.py has all the ways."""
     report = check_trace(
         changed(lambda s, a: (to_halves(s, a), a.update(layout="mistral"))), made / "suite/models/deep"
     )
-    assert not report.agrees and report.first_difference == "layers.0.q"
+    assert report.agrees and report.trace.layout == "hf" and "say layout='hf'" in report.notes[0]

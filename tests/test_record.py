@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from minimistral.check import assert_agrees, check_trace
 from minimistral.check.trace_file import Trace
+from minimistral.cli import main
 from minimistral.config import MISTRAL_7B, Config
 from minimistral.errors import BadInput
 from minimistral.mistral import Mistral
@@ -550,12 +551,16 @@ def test_the_python_on_the_page_runs(tmp_path, monkeypatch, folder, source):
         pytest.importorskip(name, reason=f"{name} is not installed")
     monkeypatch.chdir(tmp_path)
     Path("mistral-hf").symlink_to(folder)
+    if "suite/" in source:
+        assert main(["vectors", "suite", "--small"]) == 0
     names = {}
     exec(compile(source, "docs/record.md", "exec"), names)  # noqa: S102
     if "test_my_model" in names:
         names["test_my_model"]()
     if "rec.save" in source:
         assert load_file("run.safetensors")["tokens"].ndim == 1
+    if "suite/" in source:
+        assert check_trace("run.safetensors", "suite/models/deep").agrees
 
 
 def test_a_7b_run_is_as_large_as_the_page_says():

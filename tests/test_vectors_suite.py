@@ -316,6 +316,10 @@ def test_the_command(suite, tmp_path):
     command(tmp_path / "wrong", "--faulty", "gqa-tile", "--small")
     status, text = command(suite, "--check", tmp_path / "wrong")
     assert status == 1 and "level 1  one layer          4 of 11 passed" in text and text.count("gqa-tile: ") == 1
+    (tmp_path / "few").mkdir()
+    shutil.copy(tmp_path / "right" / "2-deep.safetensors", tmp_path / "few")
+    status, text = command(suite, "--check", tmp_path / "few")
+    assert "level 2  window and depth   1 of 7 run, 1 passed; 6 without a result\nlevel 3" in text and status == 1
 
 
 @pytest.mark.parametrize(

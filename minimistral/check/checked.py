@@ -58,6 +58,11 @@ class Checked:
         self.recorded = lru_cache(KEPT)(self.trace.__getitem__)  # float64, from the file
         self.stretch = cache(self.stages_made)
 
+    def read_as(self, layout: str) -> None:
+        """Take the rows of queries and keys for those of this layout."""
+        self.trace.layout = layout
+        self.recorded.cache_clear()
+
     @cached_property
     def order(self) -> list[str]:
         """All stages, in the order they are made."""

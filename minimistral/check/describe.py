@@ -18,6 +18,8 @@ LEFT = 0.1  # of the error's square may remain, or a sentence does not explain i
 ENOUGH = 3  # of rows or numbers: so many may agree by chance
 MANY = 8  # wrong rows before channels can be told from each other by their values
 LARGE = 3e7  # numbers; of more, the channels that are wrong are not looked for
+SOME, TURNS = 64, 50  # rows, and turns, of finding rows' and channels' numbers from each other
+NO_PATTERN = "The error "  # how `growth` and `size` begin
 WIDE = 4096  # more channels or positions are not matched with each other: the table of all pairs grows too large
 
 
@@ -98,6 +100,39 @@ def describe(
     named = (f"It is what {name} would give." for name, x in others if fault.is_(rows_of(fault, shaped(x))))
     explained = next(named, None) or next(filter(None, (look(fault) for look in LOOKS)), None)
     return [explained, *where(fault)] if explained else [*where(fault), growth(fault) or size(fault)]
+
+
+def describe_added(
+    said: list[str],
+    recorded: np.ndarray,
+    right: np.ndarray,
+    before: np.ndarray,
+    budget_rows: np.ndarray,
+    config: Config | None = None,
+) -> list[str]:
+    """What `describe` says of a sum; or, if it sees no pattern there, of what was added to the stream `before` it.
+
+    >>> right, h = np.arange(1.0, 25).reshape(8, 3), np.ones((8, 3))
+    >>> budget, recorded = np.full(8, 1e-6), (right + h) / 2
+    >>> describe_added(describe(recorded, right, budget), recorded, right, h, budget)
+    ['What you add to the stream is 0.5 times what it should be, 1/2.', 'All 8 positions are wrong.']
+    """
+    if not said or not said[-1].startswith(NO_PATTERN):
+        return said
+    fault = made(recorded - before, right - before, budget_rows, None, config)
+    looked = next(filter(None, (look(fault) for look in (zero, scale, scale_of_each, scale_of_both))), None)
+    return [of_what_is_added(looked), *said[:-1]] if looked else said
+
+
+def of_what_is_added(said: str) -> str:
+    """
+    >>> of_what_is_added("It is 0.5 times what it should be.")
+    'What you add to the stream is 0.5 times what it should be.'
+    """
+    if said.startswith("It "):
+        return f"What you add to the stream {said[3:]}"
+    many = " A norm too many?" if "its direction is right" in said else ""
+    return f"Of what you add to the stream, {said[0].lower()}{said[1:]}{many}"
 
 
 def made(recorded, right, budget_rows, window, config) -> Fault:
@@ -192,6 +227,20 @@ def scale_of_each(f: Fault) -> str | None:
         if f.is_(s * right):
             return f"Each channel is multiplied by a number of its own, {s.min():.4g} to {s.max():.4g}."
     return None
+
+
+def scale_of_both(f: Fault) -> str | None:
+    """A number for each row and one for each channel: what a norm and its weight do."""
+    recorded, right = f.there
+    if min(right.shape) < MANY or right.shape[1] < f.right.shape[2]:
+        return None
+    few, channels = np.s_[:SOME], np.ones(right.shape[1])
+    for _ in range(TURNS):
+        rows = ratio(recorded[few], right[few] * channels, axis=1)[:, None]
+        channels = ratio(recorded[few], right[few] * rows, axis=0)
+    if not f.is_(ratio(recorded, right * channels, axis=1)[:, None] * channels * right):
+        return None
+    return "It is multiplied by a number for each row and one for each channel: a norm too many, with its weight?"
 
 
 def ratio(a: np.ndarray, b: np.ndarray, axis: int | None = None) -> np.ndarray:
@@ -309,7 +358,7 @@ def nearest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 LOOKS: tuple[Callable[[Fault], str | None], ...] = (
-    zero, scale, moved_heads, moved_channels, moved_positions, constant, scale_of_each,
+    zero, scale, moved_heads, moved_channels, moved_positions, constant, scale_of_each, scale_of_both,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ with logits alone that is the whole model. What does not fit is computed again w
 right line; the mistake whose result is what was recorded, to within the budget, is named.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,10 +13,12 @@ import numpy as np
 
 from minimistral.check.checked import Checked, Code, Variant
 from minimistral.check.compare import Comparison, length
+from minimistral.check.layout import settle_layout
 from minimistral.check.lines import Lines
 from minimistral.check.mistakes import MISTAKES, Case, Mistake
 from minimistral.check.stages import kind_of
-from minimistral.check.unknown import described
+from minimistral.check.unknown import advice, described
+from minimistral.costs import parameters
 
 EXPLAINED = 0.75  # of what is over the budget: less may be chance, if the fault is hardly larger than the budget
 FEW = 0.25  # of the rows may be rounded the other way by a mistake that rounds
@@ -24,14 +26,23 @@ LOOSE = 3  # times the right lines' budget: with more, a mistake's own must be s
 SLACK = 30  # budgets: a quick trial that is nearer than this is compared with a budget of its own
 PROMISING = 24  # mistakes that alone come nearest, tried two by two
 STARTS = 8  # trials that are continued by one mistake more
+FAR = 20  # stages computed for one that is recorded: more than a layer's. In a model that is not small, a third mistake is
+SMALL = 10**6  # parameters     then tried only where two explain more of the first tokens
 AHEAD = 6  # tokens beyond the first wrong one that decide which trials are looked at in full
+
+Watch = Callable[[str, int, int], None]  # told what is done: in words, how many of it, of how many
+
+
+def unwatched(what: str, done: int, total: int) -> None:
+    """Nobody looks."""
 
 
 class Finding(NamedTuple):
     """A mistake (None: unknown), the first stage at which it shows, and how much of the difference there it explains.
 
     variant of an unknown one: what can be said. or_else: other ids that give the same to within the budget. where: the
-    layers or stages in which it is made, if it is right in others.
+    layers or stages in which it is made, if it is right in others. next: of an unknown one, what to do; and anywhere: it
+    may lie in more stages than this one, as those before it are not recorded.
     """
 
     mistake: Mistake | None
@@ -41,14 +52,17 @@ class Finding(NamedTuple):
     harmless: bool
     or_else: tuple[str, ...] = ()
     where: str = ""
+    next: str = ""
+    anywhere: bool = False
 
 
-def diagnose(checked: Checked) -> tuple[dict[str, Comparison], list[Finding]]:
+def diagnose(checked: Checked, watch: Watch = unwatched) -> tuple[dict[str, Comparison], list[Finding]]:
     """Compare every recorded stage, and name what is behind those that are wrong, one mistake after another.
 
     Returns the comparisons under the right lines, and the findings in the order of the stages.
     """
-    first = {stage: checked.compare(stage) for stage in checked.trace}
+    settle_layout(checked)
+    first = compared(checked, watch)
     wrong = [stage for stage, c in first.items() if not c.ok]
     if wrong and (other := other_tokens(checked, wrong[0])):
         return first, [Finding(other.mistake, other.name, wrong[0], 1.0, False)]
@@ -56,10 +70,9 @@ def diagnose(checked: Checked) -> tuple[dict[str, Comparison], list[Finding]]:
     while wrong:
         stage, *later = wrong
         said = not_finite(checked, stage)
-        fits = [] if said else explanations(checked, stage, code)
+        fits = [] if said else explanations(checked, stage, code, watch)
         if not fits:
-            said = said or " ".join(described(checked, stage, code))
-            findings.append(Finding(None, said, stage, 0.0, False))
+            findings.append(unknown(checked, stage, code, said, [s for s, c in first.items() if c.ok]))
             wrong = [s for s in later if stage not in checked.stretch(s)]
             continue
         chosen, others = most_fitting(checked, fits, wrong, code)
@@ -67,6 +80,22 @@ def diagnose(checked: Checked) -> tuple[dict[str, Comparison], list[Finding]]:
         code = code + chosen
         wrong = [s for s in later if not explained(checked, s, code)]
     return first, findings
+
+
+def compared(checked: Checked, watch: Watch) -> dict[str, Comparison]:
+    """Every recorded stage under the right lines."""
+    first = {}
+    for done, stage in enumerate(checked.trace):
+        watch("comparing the stages", done, len(checked.trace))
+        first[stage] = checked.compare(stage)
+    return first
+
+
+def unknown(checked: Checked, stage: str, code: Code, said: str, right: list[str]) -> Finding:
+    """said: what is known of it already. right: the stages that are."""
+    made = checked.stretch(stage)
+    said = said or " ".join(described(checked, stage, code))
+    return Finding(None, said, stage, 0.0, False, next=advice(checked, stage, right), anywhere=len(made) > 1)
 
 
 def findings_of(checked: Checked, stage: str, chosen: Code, or_else: tuple[str, ...], code: Code) -> Iterator[Finding]:
@@ -228,9 +257,9 @@ class Trial(NamedTuple):
     far: float  # how far those are that decide
 
 
-def explanations(checked: Checked, stage: str, code: Code) -> list[Code]:
+def explanations(checked: Checked, stage: str, code: Code, watch: Watch = unwatched) -> list[Code]:
     """The mistakes (one, two, three) that make of the stage's inputs what was recorded: all that fit."""
-    search = Search(checked, stage, code)
+    search = Search(checked, stage, code, watch)
     for trials in search.all():
         near = sorted(search.whole(trials), key=lambda t: np.sum(t.off**2))
         fits = [t.code for t in near if explained(checked, stage, code + t.code, search.plain)]
@@ -242,8 +271,8 @@ def explanations(checked: Checked, stage: str, code: Code) -> list[Code]:
 class Search:
     """For what explains a stage. Most trials look at few tokens: the first that is wrong, and some ahead of it."""
 
-    def __init__(self, checked: Checked, stage: str, code: Code):
-        self.checked, self.stage, self.code = checked, stage, code
+    def __init__(self, checked: Checked, stage: str, code: Code, watch: Watch = unwatched):
+        self.checked, self.stage, self.code, self.watch = checked, stage, code, watch
         self.plain = checked.compare(stage, code)  # with what is believed already
         T = len(self.plain.error)
         self.positions = checked.logits_rows() if stage == "logits" else np.arange(T)
@@ -260,15 +289,32 @@ class Search:
     def all(self) -> Iterator[list[Trial]]:
         """Trials, the likelier ones first; more are made if none of these fits."""
         rows = self.rows(self.base)
-        one = [self.look((v,), rows) for v in self.known(self.base)]
+        one = self.looks("one mistake", [((v,), rows) for v in self.known(self.base)])
         yield one
-        yield [self.look((v,), rows) for t in one for v in self.in_one_place(t.code[0])]
+        places = [((v,), rows) for t in one for v in self.in_one_place(t.code[0])]
+        yield self.looks("one mistake in one place", places)
         one = [self.trial(t.code) if t.leading == len(t.off) else t for t in one]
-        two = list(self.continued(t for t in one if t.leading > self.base.leading))
+        two = self.continued("two mistakes", self.further(one))
         yield two
-        two += self.pairs(one, rows)
+        two += self.looks("two mistakes", self.pairs(one, rows))
         yield two
-        yield list(self.continued(two))
+        yield self.continued("three mistakes", self.further(two) if self.is_costly() else two)
+
+    def is_costly(self) -> bool:
+        """Is each trial a run of more than a layer, of a model that is not small?"""
+        return len(self.made) > FAR and parameters(self.checked.config)["total"] > SMALL
+
+    def further(self, trials: list[Trial]) -> list[Trial]:
+        """Those that explain more tokens than what is believed already."""
+        return [t for t in trials if t.leading > self.base.leading]
+
+    def looks(self, what: str, codes: list[tuple[Code, int | None]]) -> list[Trial]:
+        """Trials of all of these, each at so many tokens."""
+        found = []
+        for done, (code, rows) in enumerate(codes):
+            self.watch(f"trying {what} at {self.stage}", done, len(codes))
+            found.append(self.look(code, rows))
+        return found
 
     def trial(self, code: Code, rows: int | None = None) -> Trial:
         off = self.difference(code, rows)
@@ -360,14 +406,13 @@ class Search:
                 if len(here) < len(made):
                     yield variant._replace(stages=here)
 
-    def continued(self, trials: Iterable[Trial]) -> Iterator[Trial]:
+    def continued(self, what: str, trials: Iterable[Trial]) -> list[Trial]:
         """The best of them, and one mistake more."""
-        for trial in sorted(trials, key=lambda t: (-t.leading, t.far))[:STARTS]:
-            for v in self.known(trial):
-                if all(apart(v, u) for u in trial.code):
-                    yield self.look((*trial.code, v), self.rows(trial))
+        best = sorted(trials, key=lambda t: (-t.leading, t.far))[:STARTS]
+        more = [(t, v) for t in best for v in self.known(t) if all(apart(v, u) for u in t.code)]
+        return self.looks(what, [((*t.code, v), self.rows(t)) for t, v in more])
 
-    def pairs(self, one: list[Trial], rows: int | None) -> Iterator[Trial]:
+    def pairs(self, one: list[Trial], rows: int | None) -> list[tuple[Code, int | None]]:
         """The most promising two by two, and the nearest of every mistake; of those that change the tokens that decide."""
         changed = [t for t in one if t.leading < self.decide and not np.isclose(t.far, self.base.far, rtol=1e-9)]
         nearest, met = [], set()
@@ -375,9 +420,7 @@ class Search:
             if n < PROMISING or t.code[0].mistake.id not in met:
                 nearest.append(t)
             met.add(t.code[0].mistake.id)
-        for a, b in combinations(nearest, 2):
-            if apart(a.code[0], b.code[0]):
-                yield self.look(a.code + b.code, rows)
+        return [(a.code + b.code, rows) for a, b in combinations(nearest, 2) if apart(a.code[0], b.code[0])]
 
 
 def apart(a: Variant, b: Variant) -> bool:

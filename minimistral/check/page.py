@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minimistral.check.report import Report
-from minimistral.check.shown import finding_in_words, headline, number, stages_shown
+from minimistral.check.shown import finding_in_words, grouped, headline, number, stages_shown
 from minimistral.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def page(report: Report) -> str:
         f"<title>{escape(Path(about['trace']).name)} {about['verdict']}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
         f'<p class="about">{escape(about["trace"])}: {escape(checked)}</p>',
         f'<h1 class="{"right" if report.agrees else "wrong"}">{escape(verdict[0].upper() + verdict[1:])}</h1>',
-        *map(finding, about["diagnosis"]),
+        *(finding(found, others) for found, others in grouped(about["diagnosis"])),
         *(f'<p class="about">Note: {escape(note)}</p>' for note in about["notes"]),
         "<h2>Where</h2>",
         picture(report),
@@ -78,9 +78,9 @@ def page(report: Report) -> str:
     ])  # fmt: skip
 
 
-def finding(found: dict) -> str:
-    """A box: the sentence, the two formulas, what to read."""
-    sentence, under = finding_in_words(found)
+def finding(found: dict, others: int) -> str:
+    """A box: the sentence, the two formulas, what to read. others: like it, in other layers."""
+    sentence, under = finding_in_words(found, others)
     rows = (
         f'<dt>{escape(word)}</dt><dd class="{WORDS.get(word, "")}">{escape(text)}</dd>'.replace(' class=""', "")
         for word, text in under

@@ -9,12 +9,13 @@ import numpy as np
 
 from minimistral.check.checked import Checked
 from minimistral.check.compare import Comparison, compare, length, whole
-from minimistral.check.diagnose import Finding, diagnose
+from minimistral.check.diagnose import Finding, Watch, diagnose, unwatched
 from minimistral.check.number import UNIT, draws
-from minimistral.check.reading import PAGE, UNKNOWN_PAGE, maker_of, reading
-from minimistral.check.stages import inputs_of
-from minimistral.check.trace_file import Trace
+from minimistral.check.reading import ALSO, PAGE, UNKNOWN_PAGE, WHOLE, line_of_stage, maker_of, reading
+from minimistral.check.stages import inputs_of, kind_of
+from minimistral.check.trace_file import ANOTHER, Trace
 from minimistral.config import Config
+from minimistral.errors import BadInput
 
 
 class Apart(NamedTuple):
@@ -88,6 +89,8 @@ class Report:
             "model": self.model,
             "implementation": self.trace.implementation,
             "dtype": self.trace.dtype,
+            "layout": self.trace.layout,
+            "layout_said": self.trace.layout_said,
             "tokens": len(self.trace.tokens),
             "first_difference": self.first_difference,
             "diagnosis": [finding_as_json(f) for f in self.findings],
@@ -113,8 +116,10 @@ class Report:
 
 def finding_as_json(f: Finding) -> dict:
     known = f.mistake is not None
-    see = f.mistake.see if known else maker_of(f.stage)
+    see = f.mistake.see if known else WHOLE if f.anywhere else maker_of(f.stage)
     read = reading(see)
+    line = read.line if known or f.anywhere else line_of_stage(f.stage)
+    also = () if known or f.anywhere else ALSO.get(kind_of(f.stage), ())
     found = {
         "id": f.mistake.id if known else "unknown",
         "variant": f.variant if known else "",
@@ -125,8 +130,11 @@ def finding_as_json(f: Finding) -> dict:
         "where": f.where,
         "sentence": f.mistake.sentence if known else f.variant,
         "see": see,
-        "line": read.line,
+        "line": line,
         "lesson": read.lesson,
+        "see_also": [{"see": s, "line": reading(s).line, "lesson": reading(s).lesson} for s in also],
+        "anywhere": f.anywhere,
+        "next": f.next,
         "page": PAGE if known else UNKNOWN_PAGE,
     }
     if known:
@@ -139,17 +147,20 @@ def finite(x: float) -> float | None:
     return float(x) if np.isfinite(x) else None
 
 
-def check_trace(trace: Path | str, model: Path | str | None = None, dtype: str | None = None) -> Report:
+def check_trace(
+    trace: Path | str, model: Path | str | None = None, dtype: str | None = None, watch: Watch = unwatched
+) -> Report:
     """Check a trace of another implementation against a checkpoint folder (None: the storyteller).
 
-    dtype: another number format than the trace says. BadInput if the trace or the folder cannot be used.
+    dtype: another number format than the trace says. watch: is told how far it is. BadInput if the trace or the folder
+    cannot be used.
     """
     from minimistral.mistral import Mistral
 
     reference = Mistral.from_pretrained(model, arithmetic="float64")
-    held = Trace(Path(trace), reference.config, dtype)
+    held = opened(Path(trace), reference.config, dtype, model is None)
     checked = Checked(held, reference.weights, reference.config)
-    stages, findings = diagnose(checked)
+    stages, findings = diagnose(checked, watch)
     return Report(
         held,
         reference.config,
@@ -160,6 +171,15 @@ def check_trace(trace: Path | str, model: Path | str | None = None, dtype: str |
         findings,
         [*held.notes, *reference.notes, *angles_in_float32(checked, stages)],
     )
+
+
+def opened(path: Path, config: Config, dtype: str | None, no_model: bool) -> Trace:
+    try:
+        return Trace(path, config, dtype)
+    except BadInput as error:
+        if no_model and str(error).endswith(ANOTHER):
+            raise BadInput(f"{error} No model was given, so the embedded storyteller was taken") from None
+        raise
 
 
 def errors_from_tokens(checked: Checked) -> dict[str, Apart]:

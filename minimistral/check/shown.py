@@ -1,8 +1,10 @@
 """A report in words: what the terminal and the page both say."""
 
+import re
 from itertools import groupby
 
 from minimistral.check.report import Report
+from minimistral.check.stages import kind_of
 
 FEW = 12  # stages: all are shown
 ROWS = 40  # of the table, before it is cut to what is wrong
@@ -55,24 +57,63 @@ def marked(position: int, window: int | None) -> str:
     return f" (W = {window})" if position == window else ""
 
 
-def finding_in_words(found: dict) -> tuple[str, list[tuple[str, str]]]:
-    """One entry of the report's diagnosis: the sentence, and what stands under it: (word, text)."""
-    lesson = f"lesson {found['lesson']} (minimistral notebooks); " if found["lesson"] else ""
-    file, function = found["see"].split(" ")
+def grouped(diagnosis: list[dict]) -> list[tuple[dict, int]]:
+    """Each finding, and how many more are like it: an unknown fault of the same stage in other layers is told once."""
+    groups: dict[tuple, list[dict]] = {}
+    for n, found in enumerate(diagnosis):
+        groups.setdefault(likeness(found) if found["id"] == "unknown" else (n,), []).append(found)
+    return [(found, len(others)) for found, *others in groups.values()]
+
+
+def likeness(found: dict) -> tuple[str, str]:
+    """The kind of stage and the words, without how large the error is.
+
+    >>> likeness({"stage": "layers.3.q", "sentence": "All 9 positions are wrong. The error is 0.1 to 1 of a row's length."})
+    ('q', 'All 9 positions are wrong.')
+    """
+    words = re.sub(r" ?The error (is|grows) .*", "", found["sentence"])
+    return kind_of(found["stage"]), re.sub(r"\d+\.\d+(e[-+]\d+)?", "#", words)
+
+
+def finding_in_words(found: dict, others: int = 0) -> tuple[str, list[tuple[str, str]]]:
+    """One entry of the report's diagnosis: the sentence, and what stands under it: (word, text).
+
+    others: how many are like it, in other layers.
+    """
     under = [
         ("you compute", found.get("computes")),
         ("it should be", found.get("instead")),
         ("made in", found["where"]),
         ("explains", f"{100 * found['explains']:.4g} % of the difference" if found["explains"] else ""),
         ("or else", ", ".join(found["or_else"])),
-        ("right line", f"{file}:{found['line']} {function}"),
-        ("read", f"{lesson}{found['page']}"),
+        ("next", found["next"]),
+        ("right line", "" if found["anywhere"] else lines_in_words(found)),
+        ("read", reading_in_words(found)),
         ("seen in", found.get("source")),
     ]
     variant = f" ({found['variant']})" if found["variant"] else ""
     harmless = ". It is harmless: no logit changes" if found["harmless"] else ""
     said = found["sentence"] or "it is what none of the known mistakes gives"
-    return f"{found['id']}{variant} at {found['stage']}: {said}{harmless}", [(w, text) for w, text in under if text]
+    alike = f" (and {others} other layer{'s' * (others > 1)} alike)" if others else ""
+    sentence = f"{found['id']}{variant} at {found['stage']}{alike}: {said}{harmless}"
+    return sentence, [(word, text) for word, text in under if text]
+
+
+def lines_in_words(found: dict) -> str:
+    """`minimistral/window.py:6 window_mask`, and the others if it is one of several."""
+    words = []
+    for read in (found, *found["see_also"]):
+        file, function = read["see"].split(" ")
+        words.append(f"{file}:{read['line']} {function}")
+    return ", ".join(words)
+
+
+def reading_in_words(found: dict) -> str:
+    """Lessons and a page."""
+    read = () if found["anywhere"] else (found, *found["see_also"])
+    lessons = list(dict.fromkeys(entry["lesson"] for entry in read if entry["lesson"]))
+    words = f"lesson{'s' * (len(lessons) > 1)} {', '.join(lessons)} (minimistral notebooks); " if lessons else ""
+    return words + found["page"]
 
 
 def number(x: float | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minimistral.check.report import Report, check_trace
+from minimistral.check.shown import finding_in_words, grouped
 from minimistral.errors import BadInput
 from minimistral.record.recorder import Recorder
 
@@ -97,18 +98,20 @@ def diagnosis(report: Report, name: str, dtype_is_its_own: bool = False) -> str:
     )
     which = ", ".join(dict.fromkeys(m["id"] for m in found["diagnosis"])) or "a difference"
     lines = [f"{which} at {first['name']}: {name} is {off}"]
-    for mistake in found["diagnosis"]:
-        lines += ["", *finding(mistake)]
+    for mistake, others in grouped(found["diagnosis"]):
+        lines += ["", *finding(mistake, others)]
+    if found["layout"] != found["layout_said"]:
+        lines += ["", next(note for note in found["notes"] if note.startswith("q and k"))]
     if dtype_is_its_own:
         lines += ["", f"Judged as {found['dtype']}, the type that it came in; dtype=... says what it is computed in."]
     return "\n".join(lines)
 
 
-def finding(found: Mapping[str, Any]) -> list[str]:
-    """One entry of the report's diagnosis, for people."""
+def finding(found: Mapping[str, Any], others: int = 0) -> list[str]:
+    """One entry of the report's diagnosis, for people. others: like it, in other layers."""
     if found["id"] == "unknown":
-        said = found.get("sentence") or "what is recorded there is none of the known mistakes."
-        return [f"unknown at {found['stage']}: {said}"]
+        sentence, under = finding_in_words(found, others)
+        return [sentence, *(f"    {text}" for word, text in under if word == "next")]
     which = f" ({found['variant']})" if found["variant"] else ""
     harmless = " It leaves the logits as they are." if found["harmless"] else ""
     return [

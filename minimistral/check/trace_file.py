@@ -3,25 +3,28 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
 from minimistral.config import Config
 from minimistral.errors import BadInput
-from minimistral.trace import stage_names, stage_shape
+from minimistral.trace import LAYER_STAGES, stage_names, stage_shape
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 LAYOUTS = ("mistral", "hf")
 STORED = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 FROM_FINE = ("float64", "float32", "float16", "bfloat16")  # to coarse
+ANOTHER = "is it a trace of another model?"
 WHOLE = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
 
 
 class Trace(Mapping[str, np.ndarray]):
     """Stages by name, float64 and in Mistral's layout, each read when it is asked for. `scores` are left out.
 
-    dtype: the format that it is judged by: the one computed in, or the one stored in if that is coarser.
+    dtype: the format that it is judged by: the one computed in, or the one stored in if that is coarser. layout: the
+    one that q and k are read as: what the file says (layout_said), unless check/layout.py finds that it is the other.
     """
 
     def __init__(self, path: Path, config: Config, dtype: str | None = None):
@@ -38,7 +41,7 @@ class Trace(Mapping[str, np.ndarray]):
         if about.get("format") != "minimistral-trace-1":
             raise BadInput(f"{path}: format {about.get('format')!r}, expected 'minimistral-trace-1' in its metadata")
         self.dtype = one_of(f"{path}: dtype", dtype or about.get("dtype"), DTYPES)
-        self.layout = one_of(f"{path}: layout", about.get("layout", "mistral"), LAYOUTS)
+        self.layout = self.layout_said = one_of(f"{path}: layout", about.get("layout", "mistral"), LAYOUTS)
         self.implementation = about.get("implementation", "")
         self.exact = about.get("arithmetic") == "exact"
         held = set(self.file.keys())
@@ -46,9 +49,7 @@ class Trace(Mapping[str, np.ndarray]):
         known = set(stage_names(config))
         unknown = sorted(held - known - {"tokens", "logits_positions"})
         if unknown:
-            raise BadInput(
-                f"{path}: {unknown[0]}: not a stage of this model of {config.n_layers} layers; is it a trace of another model?"
-            )
+            raise BadInput(f"{path}: {unknown[0]}: not a stage of this model{meant(unknown[0], config.n_layers)}")
         if "logits" not in held:
             raise BadInput(f"{path}: no tensor 'logits'; a trace holds tokens and logits at least")
         self.names = [n for n in stage_names(config) if n in held and not n.endswith(".scores")]
@@ -72,8 +73,7 @@ class Trace(Mapping[str, np.ndarray]):
         bad = np.flatnonzero((tokens < 0) | (tokens >= self.config.vocab_size))
         if len(bad):
             raise BadInput(
-                f"{self.path}: tokens[{bad[0]}]: {tokens[bad[0]]}, expected 0 to {self.config.vocab_size - 1}; "
-                "is it a trace of another model?"
+                f"{self.path}: tokens[{bad[0]}]: {tokens[bad[0]]}, expected 0 to {self.config.vocab_size - 1}; {ANOTHER}"
             )
         return tokens
 
@@ -140,8 +140,24 @@ def why(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
     if np.prod(shape) == np.prod(expected):
         return "; heads and channels in one axis?" if len(expected) == 3 else "; flattened?"
     if shape[:1] == expected[:1]:
-        return "; is it a trace of another model?"
+        return f"; {ANOTHER}"
     return ""
+
+
+def meant(name: str, n_layers: int) -> str:
+    """What a stage that is none may be: a layer too many, or another name.
+
+    >>> meant("layers.7.q", 6)
+    ' of 6 layers; is it a trace of another model?'
+    >>> meant("layers.0.queries_rope", 6)
+    '; is it q_rope or k_rope? docs/trace.md lists all'
+    """
+    layer, _, kind = name.removeprefix("layers.").partition(".")
+    if kind in LAYER_STAGES or not (layer.isdecimal() and int(layer) < n_layers):
+        return f" of {n_layers} layers; {ANOTHER}"
+    near = get_close_matches(kind, LAYER_STAGES, n=2, cutoff=0.55)
+    known = f"is it {' or '.join(near)}?" if near else f"a layer has {', '.join(LAYER_STAGES)};"
+    return f"; {known} docs/trace.md lists all"
 
 
 def one_of(what: str, found: str | None, allowed: tuple[str, ...]) -> str:

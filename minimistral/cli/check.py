@@ -1,5 +1,10 @@
 """minimistral check: is another implementation right for its number format, and which line of it is not?"""
 
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,10 +26,13 @@ Dtype = Annotated[
     typer.Option(metavar="NAME", help="The format computed in, if the file does not say: float64, float32, bfloat16, float16."),
 ]  # fmt: skip
 Figure = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Draw errors by layer and stage, and by position: .png, .svg, .pdf.")
-]
+    Path | None,
+    typer.Option(metavar="FILE", help="Draw errors by layer and stage, and by position: .png, .svg, .pdf; needs matplotlib."),
+]  # fmt: skip
 Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Write all of it as one page, the picture inside.")]
 SUFFIXES = (".png", ".svg", ".pdf")
+PATIENCE = 3  # seconds, before anything is said of how far it is
+WAIT = "note: no known mistake alone explains it; each in one place, and several together: it may take minutes"
 
 
 def check(
@@ -46,18 +54,18 @@ def check(
     page_path = None if html is None else writable("--html", html)
     from minimistral.check.report import check_trace
 
-    report = check_trace(trace, model, dtype)
+    with watching() as watch:
+        report = check_trace(trace, model, dtype, watch)
     if path is not None:
         write_json(path, report.as_json())
-    if picture is not None:
-        from minimistral.figures.check import errors
-
-        errors(report).save(picture)
+    drawn = picture is None or draw(report, picture)
     if page_path is not None:
         from minimistral.check.page import write_page
 
         write_page(page_path, report)
     terminal.write(as_json(report.as_json()) if json == "-" else in_words(report))
+    if not drawn:
+        raise BadInput(f"--figure: {picture} is not drawn: matplotlib is not installed; pip install matplotlib")
     if not report.agrees:
         raise typer.Exit(1)
 
@@ -66,24 +74,60 @@ def drawable(path: Path) -> Path:
     """A file that a picture can be written to."""
     if path.suffix not in SUFFIXES:
         raise BadInput(f"--figure: {path}, expected a file that ends in {', '.join(SUFFIXES)}")
-    path = writable("--figure", path)
-    from importlib.util import find_spec
+    return writable("--figure", path)
 
+
+def draw(report: "Report", path: Path) -> bool:
+    """False if matplotlib is not there: the diagnosis is worth more than the picture, and is printed first."""
     if find_spec("matplotlib") is None:
-        raise BadInput("--figure: matplotlib is not installed; pip install matplotlib")
-    return path
+        return False
+    from minimistral.figures.check import errors
+
+    errors(report).save(path)
+    return True
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[str, int, int], None]]:
+    """A function of (what, done, total): after a while it draws a bar on a terminal; elsewhere it says one line, once."""
+    begun, said = time.monotonic(), []
+    if not sys.stderr.isatty():
+
+        def say(what: str, done: int, total: int) -> None:
+            is_long = "in one place" in what or "mistakes" in what  # no known mistake alone has explained it
+            if is_long and not said and time.monotonic() - begun > PATIENCE:
+                said.append(what)
+                terminal.say(WAIT)
+
+        yield say
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task("")
+
+    def show(what: str, done: int, total: int) -> None:
+        bar.update(task, description=what, completed=done, total=total)
+        if time.monotonic() - begun > PATIENCE:
+            bar.start()
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def in_words(report: "Report") -> str:
     """What was checked, the table, the verdict, what is behind it."""
-    from minimistral.check.shown import finding_in_words, headline
+    from minimistral.check.shown import finding_in_words, grouped, headline
 
     about = report.as_json()
     of = f" of {about['implementation']}" if about["implementation"] else ""
     first = f"{about['trace']}: {about['tokens']} tokens in {about['dtype']}{of}, against {about['model']}"
     lines = [headline(report)]
-    for found in about["diagnosis"]:
-        sentence, under = finding_in_words(found)
+    for found, others in grouped(about["diagnosis"]):
+        sentence, under = finding_in_words(found, others)
         lines += ["", sentence, *(f"    {word:<12}  {text}" for word, text in under)]
     lines += ["", *(f"note: {note}" for note in about["notes"])] if about["notes"] else []
     return "\n".join([terminal.one_line(first), "", *table(report), "", *map(terminal.one_line, lines), ""])
@@ -91,8 +135,6 @@ def in_words(report: "Report") -> str:
 
 def table(report: "Report") -> list[str]:
     """The stages, a rule between layers; the first that is wrong by itself is marked."""
-    import sys
-
     from rich.console import Console
 
     from minimistral.check.shown import number, stages_shown

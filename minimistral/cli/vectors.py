@@ -11,6 +11,9 @@ from minimistral.cli.options import Json, writable
 from minimistral.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minimistral.check.diagnose import Finding
     from minimistral.vectors.score import Score, Scored
 
 Folder = Annotated[
@@ -85,22 +88,28 @@ def in_words(score: "Score") -> str:
     lines, told = [], set()
     for level, title in score.titles.items():
         cases = score.of_level(level)
-        passed = sum(c.verdict == "passed" for c in cases)
-        begun = score.level_passed(level) is not None
-        lines.append(f"level {level}  {title:<18} {f'{passed} of {len(cases)} passed' if begun else 'not run'}")
-        for case in (c for c in cases if begun and c.verdict != "passed"):
+        lines.append(f"level {level}  {title:<18} {counted(cases)}")
+        for case in (c for c in cases if c.verdict == "failed"):
             lines.append(f"  {case.name:<20} {trouble(case, told)}")
     return "\n".join([*map(terminal.one_line, lines), "", terminal.one_line(score.summary), ""])
 
 
+def counted(cases: "Sequence[Scored]") -> str:
+    """Of a level, on a line: `4 of 11 passed`; what has no result is counted, not listed."""
+    passed, missing = (sum(c.verdict == verdict for c in cases) for verdict in ("passed", "missing"))
+    if missing == len(cases):
+        return "not run"
+    if missing:
+        return f"{len(cases) - missing} of {len(cases)} run, {passed} passed; {missing} without a result"
+    return f"{passed} of {len(cases)} passed"
+
+
 def trouble(case: "Scored", told: set[str]) -> str:
     """What is wrong with a case, on a line. told: mistakes whose sentence was said before."""
-    if case.verdict == "missing":
-        return "no result"
     if case.reason:
         return case.reason
     words = [f"error {case.error:.2g}, allowed {case.budget:.2g} in {case.dtype}"]
-    for f in case.findings:
+    for f in told_once(case.findings):
         if f.mistake is None:
             words.append(f"unknown, first in {f.stage}" + (f" ({f.variant})" if f.variant else ""))
         else:
@@ -108,6 +117,14 @@ def trouble(case: "Scored", told: set[str]) -> str:
             words.append(f.mistake.id + (f" ({f.variant})" if f.variant else "") + sentence)
             told.add(f.mistake.id)
     return "; ".join(words)
+
+
+def told_once(findings: "Sequence[Finding]") -> "list[Finding]":
+    """Of unknown faults, only the first of each kind of stage: the same in other layers says no more."""
+    from minimistral.check.stages import kind_of
+
+    kinds = [kind_of(f.stage) if f.mistake is None else n for n, f in enumerate(findings)]
+    return [f for n, f in enumerate(findings) if kinds.index(kinds[n]) == n]
 
 
 def score_json(score: "Score") -> dict:

@@ -28,9 +28,9 @@ class Recorder:
     >>> rec.dtype, rec.logits_positions.tolist()
     ('float32', [2])
 
-    tokens: (T,) ids. dtype: the format computed in; None: the coarsest of the arrays that come. layout: "mistral" if
-    RoPE turns the pairs (2i, 2i + 1), "hf" if (i, i + head_dim / 2). config: a Config, or the checkpoint's folder: then
-    names and shapes are looked at as they come, and heads that are one long row are cut.
+    tokens: (T,) ids. dtype: the format computed in; None: the coarsest of the arrays that come. layout: of the rows of wq
+    and wk: "mistral" as in Mistral's files, "hf" as in Hugging Face's; not what RoPE does to them. config: a Config, or
+    the checkpoint's folder: then names and shapes are looked at as they come, and heads that are one long row are cut.
     """
 
     def __init__(
