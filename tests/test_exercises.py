@@ -84,6 +84,12 @@ def test_a_guess_knows_right_from_wrong(name, capsys):
     assert asked.question and "\n" not in asked.question
 
 
+def test_in_a_guess_capitals_and_spaces_do_not_matter_but_quotation_marks_around_a_number_do(capsys):
+    guess("most-parameters", " Feed-Forward")
+    guess("two-layers", "9")
+    assert capsys.readouterr().out == "most-parameters: right\ntwo-layers: not quite: measure it in the next cell\n"
+
+
 PRODUCT = Exercise(
     "product",
     "What is x w?",

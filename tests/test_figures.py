@@ -85,11 +85,18 @@ def test_a_wrong_array_is_drawn_beside_the_right_one(shape):
     mine = right.copy()
     mine[(1,) * len(shape)] = np.nan
     mine[(0,) * len(shape)] += 1
-    picture = answer_picture(mine, right)
+    picture = answer_picture(mine, right, ("row", "column"))
     titles = [axes.get_title() for axes in picture.axes[:3]]
     expected = ["yours and right", "difference", ""] if len(shape) == 1 else ["yours", "right", "difference"]
     assert [re.sub(r" at .*", "", t) for t in [*titles, ""]][:3] == expected
     picture.savefig(io.BytesIO(), format="png")
+
+
+def test_a_mask_of_zeros_and_ones_is_drawn_as_a_mask_and_its_axes_have_names():
+    right = np.tri(4, 6, dtype=bool)
+    as_bools, as_floats = (answer_picture(mine, right, ("query", "key")) for mine in (~right, 1.0 - right))
+    assert len(as_floats.axes) == len(as_bools.axes) == 3, "no scale of colours"
+    assert (as_floats.axes[0].get_ylabel(), as_floats.axes[0].get_xlabel()) == ("query", "key")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

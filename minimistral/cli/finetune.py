@@ -46,7 +46,7 @@ Data = Annotated[
     str,
     typer.Option(
         metavar="FILE|NAME",
-        help="Chat JSONL, or without end: stories, with questions about them; lookups, near ones alone.",
+        help="Chat JSONL, or without end: stories, with questions about them; lookups, three of four near.",
         show_default=False,
     ),
 ]

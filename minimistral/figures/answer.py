@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 MOST = 40  # rows and columns that are drawn
 
 
-def answer_picture(
-    mine: np.ndarray, right: np.ndarray, axes_are: tuple[str, str] = ("the axis before it", "last axis")
-) -> "Picture":
+def answer_picture(mine: np.ndarray, right: np.ndarray, axes_are: tuple[str, str]) -> "Picture":
     """Your array, the right array, and their difference, for the inputs of this try; crosses where they differ.
 
     Arrays of more than two axes are shown where they first differ; what is longer than 40 is cut. A mask of 0 and 1 is a
