@@ -150,7 +150,7 @@ class Mistral:
     def generate(
         self,
         tokens,
-        max_new_tokens: int = 256,
+        max_new_tokens: int = 512,
         temperature: float = 0.7,
         top_p: float = 0.9,
         top_k: int = 0,

@@ -74,7 +74,7 @@ def chat(
     template: Template = None,
     system: System = None,
     message: Message = None,
-    max_new_tokens: MaxNewTokens = "256",
+    max_new_tokens: MaxNewTokens = "512",
     temperature: Temperature = "0.7",
     top_p: TopP = "0.9",
     top_k: TopK = "0",

@@ -50,7 +50,7 @@ def generate(
     file: File = None,
     tokens: Tokens = None,
     model: Model = None,
-    max_new_tokens: MaxNewTokens = "256",
+    max_new_tokens: MaxNewTokens = "512",
     temperature: Temperature = "0.7",
     top_p: TopP = "0.9",
     top_k: TopK = "0",
