@@ -419,6 +419,12 @@ def make_table(processes: int = 2) -> dict:
         return table(list(pool.map(one, jobs(), chunksize=4)))
 
 
+@pytest.mark.parametrize(("n", "variant"), [(0, "bfloat16 scores and probabilities"), (5, "float16 probabilities")])
+def test_a_run_that_rounds_is_named_from_logits_alone(n, variant):
+    """Each rounding is magnified, and so is its own budget: nearly all rows are right to the right lines' budget."""
+    assert outcome(PLANS[n], "softmax-low-precision", variant, "logits float32")[0] == "named"
+
+
 @pytest.mark.slow
 def test_the_whole_table():
     t = make_table()
