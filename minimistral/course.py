@@ -51,16 +51,21 @@ def copy_course(folder: Path) -> tuple[list[str], list[str]]:
     Returns the names that were copied, and those that were kept although ours is another (by an edit, or a run).
     Raises BadInput if something in the way is no folder, or nothing can be written.
     """
-    return copy_files(folder, {lesson.name: not_run(lesson.read_bytes()) for lesson in lessons()})
+    return copy_files(folder, {lesson.name: as_file(not_run(lesson)) for lesson in lessons()})
 
 
-def not_run(notebook: bytes) -> bytes:
-    """The same notebook without what its cells showed: a reader is to guess before they see it."""
-    found = json.loads(notebook)
-    for cell in found["cells"]:
+def not_run(lesson: Path) -> dict:
+    """A notebook without what its cells showed: a reader is to guess before they see it."""
+    notebook = json.loads(lesson.read_bytes())
+    for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
-    return (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode()
+    return notebook
+
+
+def as_file(notebook: dict) -> bytes:
+    """As nbformat writes it."""
+    return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def copy_files(folder: Path, files: dict[str, bytes]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minimistral import course
-from minimistral.course import copy_course, lessons, not_run
+from minimistral.course import as_file, copy_course, lessons, not_run
 from minimistral.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ def test_all_are_copied_once_and_an_edited_one_stays(tmp_path):
     edited.write_text("mine")
     lost.unlink()
     assert copy_course(folder) == ([lost.name], [edited.name])
-    assert edited.read_text() == "mine" and lost.read_bytes() == not_run(lessons()[-1].read_bytes())
+    assert edited.read_text() == "mine" and lost.read_bytes() == as_file(not_run(lessons()[-1]))
     assert sorted(os.listdir(folder)) == names, "nothing half-written is left"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minimistral.check.layout import note
 from minimistral.check.report import Report, check_trace
 from minimistral.check.shown import finding_in_words, grouped
 from minimistral.errors import BadInput
@@ -101,7 +102,7 @@ def diagnosis(report: Report, name: str, dtype_is_its_own: bool = False) -> str:
     for mistake, others in grouped(found["diagnosis"]):
         lines += ["", *finding(mistake, others)]
     if found["layout"] != found["layout_said"]:
-        lines += ["", next(note for note in found["notes"] if note.startswith("q and k"))]
+        lines += ["", note(found["layout_said"], found["layout"])]
     if dtype_is_its_own:
         lines += ["", f"Judged as {found['dtype']}, the type that it came in; dtype=... says what it is computed in."]
     return "\n".join(lines)

@@ -1,10 +1,9 @@
 """The lessons for a class: as they are handed out, with right answers, or as a course for nbgrader or otter."""
 
-import json
 from pathlib import Path
 
 from minimistral.classroom.right import about, empty, fill_in, guess_right, pairs
-from minimistral.course import copy_files, lessons, not_run
+from minimistral.course import as_file, copy_files, lessons, not_run
 from minimistral.errors import BadInput
 
 TOOLS = ("nbgrader", "otter")
@@ -27,14 +26,14 @@ def export(folder: Path, solutions: bool, tool: str | None = None) -> tuple[list
         raise BadInput("--student: otter makes the students' copies itself, from the one with solutions")
     files = {}
     for path in lessons():
-        notebook = json.loads(not_run(path.read_bytes()))
+        notebook = not_run(path)
         (fill_in if solutions else empty)(notebook["cells"])
         if solutions and tool is None:
             guess_right(notebook["cells"])
         if tool == "otter":
             notebook["cells"] = for_otter(notebook["cells"])
         place = {None: "", "nbgrader": f"source/{path.stem}/", "otter": f"{path.stem}/"}[tool]
-        files[place + path.name] = (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
+        files[place + path.name] = as_file(notebook)
     if tool == "nbgrader":
         files["nbgrader_config.py"] = NBGRADER_CONFIG.encode()
     return copy_files(folder, files)
